@@ -1,0 +1,68 @@
+"""What all API models share."""
+
+import datetime as dt
+import re
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
+from pydantic.alias_generators import to_camel
+
+GROUP: Final = "niximage.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+
+class Model(BaseModel):
+    """A frozen part of the API, camelCase outside and snake_case inside.
+
+    Unknown fields are ignored: a stored object may come from a newer operator. Files that
+    users hand to the command line are read with `extra="forbid"` instead.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        use_enum_values=False,
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """The model as a JSON object in the API's spelling, without absent fields."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def cel(*rules: tuple[str, str]) -> dict[str, JsonValue]:
+    """Schema extras with CEL rules, each with the message that users read when it fails."""
+    return {"x-kubernetes-validations": [{"rule": r, "message": m} for r, m in rules]}
+
+
+def list_set() -> dict[str, JsonValue]:
+    """Schema extras of a list that is a set: no item twice, order without meaning."""
+    return {"x-kubernetes-list-type": "set"}
+
+
+def list_map(key: str) -> dict[str, JsonValue]:
+    """Schema extras of a list of objects that one field tells apart."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+
+
+def _rfc3339(time: dt.datetime) -> str:
+    return time.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Time = Annotated[dt.datetime, PlainSerializer(_rfc3339, return_type=str, when_used="json")]
+"""A moment in UTC, written to the second as Kubernetes does."""
+
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+Duration = Annotated[
+    str, Field(pattern=r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$", min_length=2, max_length=32)
+]
+"""A duration as Go and Flux write it: `90s`, `10m`, `1h30m`."""
+
+
+def seconds(duration: str) -> float:
+    """The length of a `Duration` in seconds."""
+    return sum(float(n) * _SECONDS[unit] for n, unit in _DURATION_PART.findall(duration))

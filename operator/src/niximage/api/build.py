@@ -1,0 +1,169 @@
+"""What passes between the operator and the two steps of a build Job.
+
+    operator ──BuildRequest──▶ build ──BuildOutputs──▶ publish ──PublishResult──▶ operator
+                                 └────────BuildFailure─────┴──────────────────────▶
+
+A request travels as an environment variable, outputs as a file on the pod's own volume, and
+results as termination messages, which the kubelet cuts at 4096 bytes. Whatever comes back
+from `build` ran code that tenants wrote: it is parsed strictly, bounded, and believed in
+nothing but its own namespace's affairs.
+"""
+
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
+
+import pydantic
+from pydantic import ConfigDict, Field
+
+from niximage.api.base import Model
+from niximage.api.canonical import canonical_hash, canonical_json
+from niximage.api.image import NixImage, explain
+from niximage.api.spec import Config, Package
+from niximage.errors import NixImageError, Reason, Retryable, plain_text
+
+BUILDER_VERSION: Final = 1
+"""Raised whenever the same inputs would give another image: part of every input hash."""
+
+MESSAGE_LIMIT: Final = 3072  # bytes of a failure's JSON, well below the kubelet's 4096
+RESULT_LIMIT: Final = 1024  # bytes of a result's JSON
+
+SHA256_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
+STORE_PATH_PATTERN: Final = r"^/nix/store/[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,211}$"
+
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Digest = Annotated[str, Field(pattern=SHA256_PATTERN)]
+StorePath = Annotated[str, Field(pattern=STORE_PATH_PATTERN)]
+
+
+class Strict(Model):
+    """A document between programs of one version: what is unknown is wrong."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+_Document = TypeVar("_Document", bound=Strict)
+
+
+class PinnedSource(Strict):
+    """A source at one revision: the same bytes for ever."""
+
+    url: Annotated[str, Field(max_length=1024)]
+    ref: Annotated[str, Field(max_length=300)] = Field(
+        default="", description="The full ref that had the revision, or empty for a commit."
+    )
+    revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
+    path: Annotated[str, Field(max_length=512)] = "."
+    attr: Annotated[str, Field(max_length=128)] | None = None
+
+
+class BuildRequest(Strict):
+    """All that a build Job has to know."""
+
+    v: Literal[1] = 1
+    namespace: Annotated[str, Field(max_length=63)]
+    repository: Annotated[str, Field(max_length=255)]
+    input_hash: Hash
+    system: Annotated[str, Field(pattern=r"^[a-z0-9_]+-[a-z0-9]+$", max_length=32)]
+    packages: Annotated[list[Package], Field(min_length=1, max_length=128)]
+    source: PinnedSource
+    config: Config
+
+
+class BuiltPackage(Strict):
+    """The store paths of one requested package's selected outputs."""
+
+    attribute: Annotated[str, Field(max_length=128)]
+    outputs: Annotated[dict[str, StorePath], Field(min_length=1, max_length=32)]
+
+
+class BuildOutputs(Strict):
+    """What `build` hands to `publish`."""
+
+    v: Literal[1] = 1
+    packages: Annotated[list[BuiltPackage], Field(min_length=1, max_length=128)]
+
+
+class PublishResult(Strict):
+    """What `publish` reports, at most 1 KiB; the operator checks it against the bucket."""
+
+    v: Literal[1] = 1
+    input_hash: Hash
+    repository: Annotated[str, Field(max_length=255)]
+    digest: Digest
+    layers: Annotated[int, Field(ge=0, le=128)]
+    size: Annotated[int, Field(ge=0)]
+    reused_layers: Annotated[int, Field(ge=0, le=128)]
+    reused_size: Annotated[int, Field(ge=0)]
+
+    def to_message(self) -> bytes:
+        """The result as a termination message: all fields are bounded, so it always fits."""
+        return canonical_json(self.to_json())
+
+
+class BuildFailure(Strict):
+    """Why a step failed, as its termination message says."""
+
+    v: Literal[1] = 1
+    reason: Reason
+    message: str
+    retryable: bool = False
+    derivation: str = ""
+    log_tail: str = ""
+
+    @classmethod
+    def from_error(cls, error: NixImageError) -> Self:
+        """The failure that tells of an error, cut to what a termination message holds."""
+        return cls(
+            reason=error.reason,
+            message=plain_text(str(error), 900),
+            retryable=isinstance(error, Retryable),
+            derivation=plain_text(error.derivation, 256),
+            log_tail=plain_text(error.log_tail, 2048, keep="end"),
+        )
+
+    def to_message(self) -> bytes:
+        """The failure as a termination message; the log gives way where JSON's escapes swell."""
+        failure = self
+        while len(data := canonical_json(failure.to_json())) > MESSAGE_LIMIT:
+            half = len(failure.log_tail.encode()) // 2
+            failure = failure.model_copy(
+                update={"log_tail": plain_text(failure.log_tail, half, keep="end")}
+                if half
+                else {"message": plain_text(failure.message, len(failure.message) // 2)}
+            )
+        return data
+
+
+def read_message(model: type[_Document], data: str | bytes, limit: int) -> _Document:
+    """Read a document that came out of a pod.
+
+    Raises:
+        Retryable: missing, too large, not JSON, or not of this shape.
+    """
+    if not data or len(data) > limit:
+        raise Retryable(
+            Reason.RESULT_INVALID,
+            f"the build pod's message has {len(data)} bytes; 1 to {limit} are allowed",
+        )
+    try:
+        return model.model_validate_json(data)
+    except pydantic.ValidationError as error:
+        raise Retryable(
+            Reason.RESULT_INVALID, f"the build pod's message is malformed: {explain(error)}"
+        ) from None
+
+
+def input_hash(image: NixImage, source: PinnedSource, system: str) -> str:
+    """The key of an image: equal exactly when the same image would come out.
+
+    The URL and the ref are not part of it: the revision alone says what the bytes are, so a
+    mirror, or a branch that meets a tag, builds nothing anew.
+    """
+    document: dict[str, Any] = {
+        "v": 1,
+        "builder": BUILDER_VERSION,
+        "system": system,
+        "packages": sorted(image.spec.packages),
+        "source": {"revision": source.revision, "path": source.path, "attr": source.attr},
+        "config": image.spec.config.to_json(),
+    }
+    return canonical_hash(document)

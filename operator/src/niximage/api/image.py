@@ -1,0 +1,105 @@
+"""A NixImage as a whole, and as a file that users hand to the command line."""
+
+from typing import Annotated, Any, Final
+
+import pydantic
+import yaml
+from pydantic import ConfigDict, Field
+
+from niximage.api.base import API_VERSION, Model, cel
+from niximage.api.spec import NixImageSpec
+from niximage.api.status import NixImageStatus
+from niximage.errors import Reason, Terminal
+
+KIND: Final = "NixImage"
+PLURAL: Final = "niximages"
+NAME_LIMIT: Final = 52  # a Job's name adds a dash and ten digits, and ends at 63
+FILE_LIMIT: Final = 1 << 20  # bytes of a file; etcd takes no larger object either
+
+
+class Metadata(Model):
+    """The part of an object's metadata that the project reads."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=NAME_LIMIT)]
+    namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)] = (
+        "default"
+    )
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    deletion_timestamp: str | None = None
+
+
+class NixImage(Model):
+    """Packages and a source in, an image digest out."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                f"self.metadata.name.size() <= {NAME_LIMIT}",
+                f"the name may have at most {NAME_LIMIT} characters",
+            )
+        )
+    )
+
+    api_version: str = API_VERSION
+    kind: str = KIND
+    metadata: Metadata
+    spec: NixImageSpec
+    status: NixImageStatus = NixImageStatus()
+
+    @property
+    def repository(self) -> str:
+        """The image's repository in the registry: `<namespace>/<name or output.repository>`."""
+        return f"{self.metadata.namespace}/{self.spec.output.repository or self.metadata.name}"
+
+
+def load_file(text: str | bytes, where: str) -> NixImage:
+    """Read a NixImage from YAML, as strictly as the API server with field validation on.
+
+    Args:
+        text: the YAML, one document.
+        where: the file's name, for messages.
+
+    Raises:
+        Terminal: not YAML, not a NixImage, or a field out of its bounds.
+    """
+    if len(text) > FILE_LIMIT:
+        raise Terminal(Reason.INVALID_SPEC, f"{where} is larger than {FILE_LIMIT} bytes")
+    try:
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Terminal(Reason.INVALID_SPEC, f"{where} is not YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"{where} holds no object",
+            hint=f"Start with apiVersion: {API_VERSION} and kind: {KIND}",
+        )
+    if document.get("apiVersion") != API_VERSION or document.get("kind") != KIND:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"{where} is {document.get('apiVersion')}/{document.get('kind')}, "
+            f"not {API_VERSION}/{KIND}",
+        )
+    document.pop("status", None)
+    metadata = document.get("metadata")
+    if isinstance(metadata, dict):
+        # Metadata alone may hold more than we know: labels, and what Kubernetes adds.
+        known = ("name", "namespace")
+        document["metadata"] = {key: metadata[key] for key in known if key in metadata}
+    try:
+        return NixImage.model_validate(document, extra="forbid")
+    except pydantic.ValidationError as error:
+        raise Terminal(Reason.INVALID_SPEC, f"{where}: {explain(error)}") from None
+
+
+def explain(error: pydantic.ValidationError) -> str:
+    """A validation error in one line per field: its path, then what is wrong with it."""
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False):
+        path = ".".join(str(part) for part in problem["loc"]) or "spec"
+        given: Any = problem.get("input")
+        shown = f" (got {given!r:.80})" if isinstance(given, str | int | float) else ""
+        lines.append(f"{path}: {problem['msg']}{shown}")
+    return "\n".join(lines)

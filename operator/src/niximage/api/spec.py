@@ -1,0 +1,257 @@
+"""The spec of a NixImage: what users write. Every field is bounded.
+
+Bounds stand here once; the CRD, the API server and the command line all take them from here.
+A rule that spans fields stands twice, as CEL for the API server and as a validator for
+files, and a test holds the two together.
+"""
+
+from typing import Annotated, Final, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from niximage.api.base import Duration, Model, cel, list_map, list_set, seconds
+
+ATTRIBUTE_PATTERN: Final = r"[A-Za-z_][A-Za-z0-9_'+-]*(\.[A-Za-z0-9_][A-Za-z0-9_'+-]*)*"
+PACKAGE_PATTERN: Final = rf"^{ATTRIBUTE_PATTERN}(\^(\*|[a-z][A-Za-z0-9_]*(,[a-z][A-Za-z0-9_]*)*))?$"
+COMMIT_PATTERN: Final = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
+# No leading dash, so that a ref can never be read as an option of git.
+REF_PATTERN: Final = r"^[A-Za-z0-9_][A-Za-z0-9_./+@-]*$"
+
+MIN_INTERVAL: Final = 60  # seconds
+MAX_INTERVAL: Final = 744 * 3600
+MIN_TIMEOUT: Final = 30
+MAX_TIMEOUT: Final = 24 * 3600
+
+Package = Annotated[
+    str,
+    Field(
+        pattern=PACKAGE_PATTERN,
+        max_length=128,
+        description="An attribute path such as `python3Packages.requests`; "
+        "`openssl^bin,out` selects outputs, `openssl^*` all of them.",
+    ),
+]
+RefName = Annotated[str, Field(pattern=REF_PATTERN, max_length=255)]
+Commit = Annotated[str, Field(pattern=COMMIT_PATTERN)]
+Argument = Annotated[str, Field(max_length=4096)]
+AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00-\x1f]*$", max_length=1024)]
+
+
+class NixpkgsSource(Model):
+    """nixpkgs, from the URL that the operator is set up with."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "has(self.channel) != has(self.revision)",
+                "set exactly one of channel and revision",
+            )
+        )
+    )
+
+    channel: (
+        Annotated[str, Field(pattern=r"^(nixos|nixpkgs)-[a-z0-9.-]+$", max_length=64)] | None
+    ) = Field(default=None, description="A channel branch, for example `nixos-26.05`.")
+    revision: Commit | None = Field(default=None, description="A commit of nixpkgs.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.channel is None) == (self.revision is None):
+            raise ValueError("set exactly one of channel and revision")
+        return self
+
+
+class GitRef(Model):
+    """Which commit of a repository: a branch, a tag, a full ref name, or the commit itself."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                (
+                    "[has(self.branch), has(self.tag), has(self.name), has(self.commit)]"
+                    ".filter(x, x).size() == 1"
+                ),
+                "set exactly one of branch, tag, name and commit",
+            )
+        )
+    )
+
+    branch: RefName | None = None
+    tag: RefName | None = None
+    name: (
+        Annotated[str, Field(pattern=r"^refs/[A-Za-z0-9_][A-Za-z0-9_./+@-]*$", max_length=255)]
+        | None
+    ) = Field(default=None, description="A full ref name, for example `refs/pull/420/head`.")
+    commit: Commit | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [x for x in (self.branch, self.tag, self.name, self.commit) if x is not None]
+        if len(given) != 1:
+            raise ValueError("set exactly one of branch, tag, name and commit")
+        return self
+
+
+class GitSource(Model):
+    """A package set in a Git repository: a Nix file that nixpkgs' callers could import."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "!has(self.path) || !self.path.split('/').exists(p, p == '..')",
+                "path must stay inside the repository: no '..'",
+            )
+        )
+    )
+
+    url: Annotated[str, Field(pattern=r"^(https?|ssh)://[^\s'\"]+$", max_length=1024)]
+    ref: GitRef
+    path: Annotated[str, Field(pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$", max_length=512)] = Field(
+        default=".", description="The file or folder to import, relative to the repository."
+    )
+    attr: Annotated[str, Field(pattern=rf"^{ATTRIBUTE_PATTERN}$", max_length=128)] | None = Field(
+        default=None, description="The attribute of the imported value that holds the packages."
+    )
+
+    @model_validator(mode="after")
+    def _path_stays_inside(self) -> Self:
+        if ".." in self.path.split("/"):
+            raise ValueError("path must stay inside the repository: no '..'")
+        return self
+
+
+class Source(Model):
+    """Where the packages come from: exactly one kind; there is no default."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            ("has(self.nixpkgs) != has(self.git)", "set exactly one of nixpkgs and git")
+        )
+    )
+
+    nixpkgs: NixpkgsSource | None = None
+    git: GitSource | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.nixpkgs is None) == (self.git is None):
+            raise ValueError("set exactly one of nixpkgs and git")
+        return self
+
+
+class EnvironmentVariable(Model):
+    """One variable of the image's environment."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=255)]
+    value: Annotated[str, Field(max_length=8192)] = ""
+
+
+class Config(Model):
+    """The image's configuration, as OCI names it: what a container does when nothing is said."""
+
+    entrypoint: Annotated[list[Argument], Field(max_length=64)] | None = None
+    cmd: Annotated[list[Argument], Field(max_length=64)] | None = None
+    env: Annotated[
+        list[EnvironmentVariable],
+        Field(
+            max_length=128,
+            json_schema_extra=list_map("name"),
+        ),
+    ] = Field(default_factory=list)
+    working_dir: AbsolutePath | None = None
+    user: (
+        Annotated[
+            str,
+            Field(
+                pattern=r"^([0-9]{1,10}|[a-z_][a-z0-9_-]*)(:([0-9]{1,10}|[a-z_][a-z0-9_-]*))?$",
+                max_length=80,
+            ),
+        ]
+        | None
+    ) = Field(default=None, description="`user` or `user:group`, by name or number.")
+    exposed_ports: Annotated[
+        list[Annotated[str, Field(pattern=r"^[0-9]{1,5}(/(tcp|udp|sctp))?$", max_length=10)]],
+        Field(max_length=64, json_schema_extra=list_set()),
+    ] = Field(default_factory=list)
+    volumes: Annotated[
+        list[AbsolutePath],
+        Field(max_length=32, json_schema_extra=list_set()),
+    ] = Field(default_factory=list)
+    labels: Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = (
+        Field(default_factory=dict)
+    )
+    stop_signal: (
+        Annotated[str, Field(pattern=r"^(SIG[A-Z0-9+-]{2,12}|[0-9]{1,2})$", max_length=16)] | None
+    ) = None
+
+
+class Output(Model):
+    """Where the image goes."""
+
+    repository: (
+        Annotated[
+            str,
+            Field(pattern=r"^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$", min_length=1, max_length=128),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="The repository below the namespace's name; the NixImage's name by default. "
+        "Cannot be changed later.",
+    )
+
+
+class NixImageSpec(Model):
+    """What a NixImage asks for: packages, and a source to take them from."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                (
+                    "(has(self.output) && has(self.output.repository)"
+                    " ? self.output.repository : '') == "
+                    "(has(oldSelf.output) && has(oldSelf.output.repository)"
+                    " ? oldSelf.output.repository : '')"
+                ),
+                "output.repository cannot be changed: create a new NixImage instead",
+            ),
+            (
+                (
+                    "!has(self.interval) || (duration(self.interval) >= duration('1m')"
+                    " && duration(self.interval) <= duration('744h'))"
+                ),
+                "interval must be between 1m and 744h",
+            ),
+            (
+                (
+                    "!has(self.timeout) || (duration(self.timeout) >= duration('30s')"
+                    " && duration(self.timeout) <= duration('24h'))"
+                ),
+                "timeout must be between 30s and 24h",
+            ),
+        )
+    )
+
+    packages: Annotated[
+        list[Package],
+        Field(min_length=1, max_length=128, json_schema_extra=list_set()),
+    ]
+    source: Source
+    interval: Duration = Field(
+        default="10m", description="How often a moving source is looked up again, 1m to 744h."
+    )
+    timeout: Duration = Field(default="1h", description="How long one build may take, 30s to 24h.")
+    suspend: bool = Field(
+        default=False,
+        description="Stops looking at the source and starting builds; a running build finishes.",
+    )
+    config: Config = Config()
+    output: Output = Output()
+
+    @model_validator(mode="after")
+    def _durations_in_bounds(self) -> Self:
+        if not MIN_INTERVAL <= seconds(self.interval) <= MAX_INTERVAL:
+            raise ValueError("interval must be between 1m and 744h")
+        if not MIN_TIMEOUT <= seconds(self.timeout) <= MAX_TIMEOUT:
+            raise ValueError("timeout must be between 30s and 24h")
+        return self

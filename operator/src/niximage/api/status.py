@@ -1,0 +1,150 @@
+"""The status of a NixImage: what users, kubectl, Flux and Argo CD read.
+
+`image` and `digest` are always the last good ones; a failing rebuild never clears them.
+"""
+
+import enum
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from niximage.api.base import Model, Time, list_map
+from niximage.errors import Reason
+
+Text = Annotated[str, Field(max_length=1024)]
+
+
+class ConditionType(enum.StrEnum):
+    """The conditions a NixImage may have.
+
+    `Reconciling` and `Stalled` are there only while True, and never together: kstatus takes
+    whichever comes first.
+    """
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    SOURCE_RESOLVED = "SourceResolved"
+    OUTDATED = "Outdated"
+
+
+class ConditionStatus(enum.StrEnum):
+    """Kubernetes' three values of truth."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(Model):
+    """One observation of the object's state, in the form of `metav1.Condition`."""
+
+    type: Annotated[str, Field(max_length=64)]
+    status: ConditionStatus
+    reason: Annotated[
+        str, Field(pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", max_length=64)
+    ]
+    message: Annotated[str, Field(max_length=2048)] = ""
+    last_transition_time: Time
+    observed_generation: Annotated[int, Field(ge=0)] = 0
+
+
+class SourceStatus(Model):
+    """The revision that the source was pinned to."""
+
+    url: Text
+    ref: Annotated[str, Field(max_length=300)] = ""
+    revision: Annotated[str, Field(max_length=64)]
+    short_revision: Annotated[str, Field(max_length=12)]
+    resolved_time: Time = Field(description="When the source first had this revision.")
+
+
+class Artifact(Model):
+    """What the published image is made of."""
+
+    input_hash: Annotated[str, Field(max_length=64)]
+    revision: Annotated[str, Field(max_length=64)]
+    layers: Annotated[int, Field(ge=0)]
+    size: Annotated[int, Field(ge=0)] = Field(description="Bytes of all blobs, compressed.")
+    reused_layers: Annotated[int, Field(ge=0)] = Field(
+        description="Layers that were in the bucket before."
+    )
+    reused_size: Annotated[int, Field(ge=0)] = Field(description="Bytes of those layers.")
+    last_update_time: Time
+
+
+class CurrentBuild(Model):
+    """The build that runs now."""
+
+    job_name: Annotated[str, Field(max_length=63)]
+    input_hash: Annotated[str, Field(max_length=64)]
+    attempt: Annotated[int, Field(ge=1)]
+    start_time: Time
+
+
+class Failure(Model):
+    """Why the last attempt failed."""
+
+    reason: Annotated[str, Field(max_length=64)]
+    message: Annotated[str, Field(max_length=1024)]
+    input_hash: Annotated[str, Field(max_length=64)] = ""
+    derivation: Annotated[str, Field(max_length=300)] = ""
+    log_tail: Annotated[str, Field(max_length=2048)] = ""
+    attempts: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="How often in a row these inputs have failed."
+    )
+    last_failure_time: Time
+    next_retry_time: Time | None = None
+
+
+class NixImageStatus(Model):
+    """What the operator saw and did."""
+
+    observed_generation: int = -1
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            max_length=16,
+            json_schema_extra=list_map("type"),
+        ),
+    ] = Field(default_factory=list)
+    image: Annotated[str, Field(max_length=512)] | None = Field(
+        default=None, description="The last good image, by digest: what a pod should name."
+    )
+    digest: Annotated[str, Field(max_length=71)] | None = None
+    source: SourceStatus | None = None
+    artifact: Artifact | None = None
+    current_build: CurrentBuild | None = None
+    failure: Failure | None = None
+
+    def condition(self, kind: ConditionType) -> Condition | None:
+        """The condition of one type, if there."""
+        return next((c for c in self.conditions if c.type == kind), None)
+
+    def is_true(self, kind: ConditionType) -> bool:
+        """Whether the condition of one type is there and True."""
+        found = self.condition(kind)
+        return found is not None and found.status is ConditionStatus.TRUE
+
+    def has_reason(self, kind: ConditionType, reason: Reason) -> bool:
+        """Whether the condition of one type is there with this reason."""
+        found = self.condition(kind)
+        return found is not None and found.reason == reason
+
+    def merge_patch_from(self, old: dict[str, Any]) -> dict[str, Any]:
+        """The JSON merge patch that turns a stored status into this one; {} when equal."""
+        return _merge_patch(old, self.to_json())
+
+
+def _merge_patch(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """RFC 7396: what to send so that `old` becomes `new`; lists are replaced whole."""
+    patch: dict[str, Any] = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            inner = _merge_patch(before, value)
+            if inner:
+                patch[key] = inner
+        elif value != before:
+            patch[key] = value
+    return patch
