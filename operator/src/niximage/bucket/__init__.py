@@ -1,0 +1,15 @@
+"""The bucket: where images live, in the layout of CNCF Distribution.
+
+- `store`      the protocol that every object store implements, and how a URL opens one
+- `file`, `gcs`   the two implementations
+- `keys`       the names of objects: Distribution's, and our own below `niximage/v1/`
+- `records`    our own records: the layer index and builds
+- `manifest`   what a manifest's bytes say
+- `publish`    the commit order that no reader can see half of
+- `images`     reading images back
+- `threads`    many small requests at once
+"""
+
+from niximage.bucket.store import ObjectStat, ObjectStore, open_store
+
+__all__ = ["ObjectStat", "ObjectStore", "open_store"]

@@ -1,0 +1,248 @@
+"""A bucket in a folder: the embedded default, and what a volume can hold.
+
+A stock Distribution registry may read the same folder, under another user, while we write.
+So every object appears whole under its final name, by a hard link (`create`: of several
+creators the kernel lets one win) or a rename (`replace`), after its bytes reached the disk.
+Half-written files live in a folder that no reader lists.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from niximage.bucket.store import ObjectStat, check_key
+from niximage.errors import Reason, Retryable
+
+TEMPORARY: Final = ".niximage-tmp"  # below the root: the same file system, so links work
+FILE_MODE: Final = 0o644
+FOLDER_MODE: Final = 0o755
+CHUNK: Final = 1 << 20  # bytes that `stream` gives at a time
+
+_ABSENT = (FileNotFoundError, NotADirectoryError)
+
+_HINTS: Final = {
+    errno.EACCES: "Let the user that runs this write the folder, or fix the volume's fsGroup",
+    errno.EPERM: "Let the user that runs this write the folder; its file system must know "
+    "hard links",
+    errno.EROFS: "Mount the volume writable",
+    errno.ENOSPC: "Make room on the volume, or run garbage collection",
+    errno.EDQUOT: "Raise the quota, or run garbage collection",
+    errno.EMLINK: "Use a file system that knows hard links",
+    errno.EOPNOTSUPP: "Use a file system that knows hard links",
+}
+
+
+class FileStore:
+    """Objects as files below a folder; the folder is made by the first write."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def url(self) -> str:
+        """The URL that opens this bucket."""
+        return self.root.as_uri()
+
+    def local_path(self, key: str) -> Path:
+        """Where the object's bytes lie on this machine, for readers that use sendfile."""
+        check_key(key)
+        return self.root / key
+
+    def stat(self, key: str) -> ObjectStat | None:
+        """What is known of an object, or None if it is not there."""
+        path = self.local_path(key)
+        with self._told("look at", key):
+            try:
+                status = path.stat()
+            except _ABSENT:
+                return None
+        return _object(key, status) if stat.S_ISREG(status.st_mode) else None
+
+    def read(self, key: str, *, limit: int) -> bytes | None:
+        """An object's whole content, or None if it is not there."""
+        path = self.local_path(key)
+        with self._told("read", key):
+            try:
+                file = path.open("rb")
+            except (*_ABSENT, IsADirectoryError):
+                return None
+            with file:
+                content = file.read(limit + 1)
+        if len(content) > limit:
+            raise Retryable(
+                Reason.RESULT_INVALID,
+                f"{self.url}: {key} is larger than the {limit} bytes it may have",
+                hint="Something else wrote this object: delete it",
+            )
+        return content
+
+    def stream(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """An object's bytes from `start`, `length` of them or all the rest, in chunks."""
+        path = self.local_path(key)
+        with self._told("read", key), path.open("rb") as file:
+            file.seek(start)
+            left = length
+            while left is None or left > 0:
+                chunk = file.read(CHUNK if left is None else min(CHUNK, left))
+                if not chunk:
+                    break
+                left = None if left is None else left - len(chunk)
+                yield chunk
+
+    def create(self, key: str, content: bytes | Path) -> bool:
+        """Write an object if there is none of that name; whether this call made it."""
+        path = self.local_path(key)
+        with self._told("write", key):
+            if path.is_file():
+                return False
+            with self._temporary(content) as made:
+                self._make_folder(path.parent)
+                try:
+                    os.link(made, path)
+                except FileExistsError:
+                    if path.is_dir():
+                        raise
+                    return False
+            _sync_folder(path.parent)
+        return True
+
+    def replace(self, key: str, content: bytes) -> None:
+        """Write a small object, whatever was there."""
+        path = self.local_path(key)
+        with self._told("write", key), self._temporary(content) as made:
+            self._make_folder(path.parent)
+            with self._lock():
+                made.rename(path)
+            _sync_folder(path.parent)
+
+    def list(self, prefix: str) -> Iterator[ObjectStat]:
+        """The objects whose keys begin with the prefix, in key order."""
+        folder = prefix.rpartition("/")[0]
+        if folder:
+            check_key(folder)
+        with self._told("list", prefix or "all objects"):
+            if not self.root.is_dir():
+                raise FileNotFoundError(errno.ENOENT, "the folder is not there", str(self.root))
+            yield from self._walk(folder, prefix)
+
+    def delete(self, key: str, *, generation: int) -> bool:
+        """Delete an object if it still has this generation; False when it has not."""
+        path = self.local_path(key)
+        with self._told("delete", key):
+            try:
+                # `replace` takes the same lock, and `create` never changes what is there.
+                with self._lock():
+                    if _object(key, path.stat()).generation != generation:
+                        return False
+                    path.unlink()
+            except _ABSENT:
+                return False
+            _sync_folder(path.parent)
+        return True
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _walk(self, folder: str, prefix: str) -> Iterator[ObjectStat]:
+        try:
+            entries = list(os.scandir(self.root / folder))
+        except _ABSENT:
+            return
+        # A folder's keys go on with a slash, which sorts after `-` and `.`.
+        named = sorted(
+            (e.name + "/" if e.is_dir(follow_symlinks=False) else e.name) for e in entries
+        )
+        for name in named:
+            key = f"{folder}/{name}" if folder else name
+            if name.startswith("."):
+                continue
+            if name.endswith("/"):
+                if key.startswith(prefix) or prefix.startswith(key):
+                    yield from self._walk(key.rstrip("/"), prefix)
+            elif key.startswith(prefix):
+                try:
+                    status = (self.root / key).stat()
+                except _ABSENT:
+                    continue  # deleted since we listed the folder
+                if stat.S_ISREG(status.st_mode):
+                    yield _object(key, status)
+
+    @contextlib.contextmanager
+    def _temporary(self, content: bytes | Path) -> Iterator[Path]:
+        """A file with the content, on disk, readable by all; gone at the end unless renamed."""
+        folder = self.root / TEMPORARY
+        self._make_folder(folder)
+        handle, name = tempfile.mkstemp(dir=folder)
+        made = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                if isinstance(content, Path):
+                    with content.open("rb") as source:
+                        shutil.copyfileobj(source, file, CHUNK)
+                else:
+                    file.write(content)
+                os.fchmod(file.fileno(), FILE_MODE)
+                file.flush()
+                os.fsync(file.fileno())
+            yield made
+        finally:
+            made.unlink(missing_ok=True)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder and its parents, each 0755 whatever the umask, each on disk."""
+        if folder.is_dir():
+            return
+        if folder.parent != folder:
+            self._make_folder(folder.parent)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            if not folder.is_dir():
+                raise
+            return
+        folder.chmod(FOLDER_MODE)
+        _sync_folder(folder.parent)
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """One at a time, over threads and processes, for what looks before it changes."""
+        folder = self.root / TEMPORARY
+        self._make_folder(folder)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    @contextlib.contextmanager
+    def _told(self, verb: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise Retryable(
+                Reason.BUCKET_UNAVAILABLE,
+                f"cannot {verb} {key} in {self.url}: {error.strerror or error}",
+                hint=_HINTS.get(error.errno or 0, ""),
+            ) from error
+
+
+def _object(key: str, status: os.stat_result) -> ObjectStat:
+    # Inodes are used again and clocks are coarse; both at once have not been seen.
+    generation = (status.st_mtime_ns << 32) | (status.st_ino & 0xFFFFFFFF)
+    return ObjectStat(key, status.st_size, generation)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

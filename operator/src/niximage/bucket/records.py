@@ -1,0 +1,151 @@
+"""The project's own memory in the bucket: layers and images built before.
+
+A record only saves work. One that cannot be read, that is of another kind or version, or
+whose blobs are gone counts as absent, and the next build writes it anew.
+"""
+
+from typing import Annotated, Final, Literal, TypeVar
+
+import pydantic
+from pydantic import ConfigDict, Field
+
+from niximage.api.build import Digest, Hash, Strict
+from niximage.api.canonical import canonical_json
+from niximage.bucket import keys
+from niximage.bucket.images import verify_image
+from niximage.bucket.store import ObjectStore
+from niximage.errors import Reason, Retryable
+from niximage.image.descriptor import Descriptor
+
+RECORD_LIMIT: Final = 16 << 10  # bytes of a record's JSON
+
+Bytes = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=4096)]
+
+
+class _Record(Strict):
+    """A document that is either exactly right or not there at all."""
+
+    model_config = ConfigDict(strict=True)
+
+    v: Literal[1] = 1
+
+
+class LayerRecord(_Record):
+    """The blob that a layer key was packed to.
+
+    Attributes:
+        diff_id: the digest of the uncompressed tar.
+        digest: the digest of the blob.
+        size: bytes of the blob.
+        media_type: what the blob is.
+    """
+
+    kind: Literal["layer"] = "layer"
+    diff_id: Digest
+    digest: Digest
+    size: Bytes
+    media_type: Annotated[str, Field(pattern=r"^[a-z0-9.+-]+/[a-zA-Z0-9.+-]+$", max_length=255)]
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The blob as a manifest names it."""
+        return Descriptor(self.media_type, self.digest, self.size)
+
+
+class BuildRecord(_Record):
+    """The image that an input hash was built to.
+
+    Attributes:
+        digest: the manifest's digest.
+        size: bytes of all blobs.
+        repository: where the image was published.
+        layers: how many there are.
+        reused_layers: how many of them were in the bucket before.
+        reused_size: bytes of those.
+        revision: the source's commit.
+    """
+
+    kind: Literal["build"] = "build"
+    digest: Digest
+    size: Bytes
+    repository: Annotated[str, Field(max_length=keys.REPOSITORY_LIMIT)]
+    layers: Count
+    reused_layers: Count
+    reused_size: Bytes
+    revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
+
+
+_AnyRecord = TypeVar("_AnyRecord", LayerRecord, BuildRecord)
+
+
+def find_layer(store: ObjectStore, namespace: str, key: Hash) -> LayerRecord | None:
+    """The blob of a layer built before, if it is still there with its size.
+
+    Args:
+        store: the bucket.
+        namespace: whose builds to believe, or `keys.VERIFIED`.
+        key: the layer key.
+    """
+    record = _read(store, keys.layer_record(namespace, key), LayerRecord)
+    if record is None:
+        return None
+    found = store.stat(keys.blob(record.digest))
+    return record if found is not None and found.size == record.size else None
+
+
+def save_layer(store: ObjectStore, namespace: str, key: Hash, record: LayerRecord) -> LayerRecord:
+    """Remember a layer whose blob was written.
+
+    Returns:
+        The record that stands from now on: an earlier one whose blob is there wins, so that
+        images keep their digests when two builds packed the same layer differently.
+    """
+    name = keys.layer_record(namespace, key)
+    if store.create(name, _content(record)):
+        return record
+    if (earlier := find_layer(store, namespace, key)) is not None:
+        return earlier
+    store.replace(name, _content(record))
+    return record
+
+
+def find_build(store: ObjectStore, namespace: str, input_hash: Hash) -> BuildRecord | None:
+    """The image built from these inputs before, if the whole of it is still there."""
+    record = _read(store, keys.build_record(namespace, input_hash), BuildRecord)
+    if record is None or not record.repository.startswith(f"{namespace}/"):
+        return None
+    if not keys.is_repository(record.repository):
+        return None
+    try:
+        verify_image(store, record.repository, record.digest)
+    except Retryable as error:
+        if error.reason is Reason.RESULT_INVALID:
+            return None
+        raise
+    return record
+
+
+def save_build(store: ObjectStore, namespace: str, input_hash: Hash, record: BuildRecord) -> None:
+    """Remember an image that was published."""
+    name = keys.build_record(namespace, input_hash)
+    if store.create(name, _content(record)):
+        return
+    if _read(store, name, BuildRecord) != record:
+        store.replace(name, _content(record))
+
+
+def _content(record: _Record) -> bytes:
+    return canonical_json(record.to_json())
+
+
+def _read(store: ObjectStore, key: str, kind: type[_AnyRecord]) -> _AnyRecord | None:
+    try:
+        content = store.read(key, limit=RECORD_LIMIT)
+        return None if content is None else kind.model_validate_json(content)
+    except pydantic.ValidationError:
+        return None
+    except Retryable as error:
+        if error.reason is Reason.RESULT_INVALID:
+            return None
+        raise

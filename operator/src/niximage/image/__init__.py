@@ -1,0 +1,18 @@
+"""Store paths to an OCI image: closure, layers, tar, compression, documents.
+
+    closure ─▶ planner ─▶ keys ─▶ entries ─▶ tar ─▶ compress ─▶ pack ─▶ documents
+    root ───────────────────────▶┘
+
+- `closure`     path infos and the validated graph of them
+- `planner`     which store paths share a layer
+- `keys`        what a layer will be, known before it is packed
+- `entries`     files, directories and links, and the walk that lists them
+- `root`        the links that make `/bin/<program>` work; `forest` merges them
+- `tar`         entries to the one tar that they have
+- `compress`    bytes to frames that do not depend on threads
+- `pack`        all of these in one pass, both digests included
+- `documents`   config and manifest
+- `descriptor`  how documents point at blobs
+
+No I/O but reading what it packs and spooling what it packed.
+"""

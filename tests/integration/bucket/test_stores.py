@@ -1,0 +1,167 @@
+"""One contract, every store: file:// on this disk, gs:// at a real emulator."""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from niximage.bucket import ObjectStore
+from niximage.errors import Reason, Retryable, Terminal
+
+KEY = "docker/registry/v2/some/data"
+LARGE = 9 << 20  # bytes: over Google's bound for uploads in one request
+CONTENT = hashlib.shake_256(b"any").digest(LARGE)
+
+
+def test_what_was_created_is_read_back(store: ObjectStore) -> None:
+    assert store.create(KEY, b"content") is True
+    assert store.read(KEY, limit=7) == b"content"
+
+
+def test_an_absent_object_is_an_answer(store: ObjectStore) -> None:
+    assert store.stat(KEY) is None
+    assert store.read(KEY, limit=10) is None
+    assert store.delete(KEY, generation=1) is False
+
+
+def test_create_leaves_what_is_there(store: ObjectStore) -> None:
+    store.create(KEY, b"first")
+    before = store.stat(KEY)
+    assert store.create(KEY, b"second") is False
+    assert store.read(KEY, limit=10) == b"first"
+    assert store.stat(KEY) == before
+
+
+def test_a_large_file_arrives_whole(store: ObjectStore, tmp_path: Path) -> None:
+    file = tmp_path / "large"
+    file.write_bytes(CONTENT)
+    assert store.create(KEY, file) is True
+    found = store.stat(KEY)
+    assert found is not None
+    assert (found.key, found.size) == (KEY, LARGE)
+    assert b"".join(store.stream(KEY)) == CONTENT
+    assert store.create(KEY, file) is False
+
+
+@pytest.mark.parametrize(
+    ("start", "length"), [(0, 10), (5, None), (LARGE - 3, None), ((4 << 20) - 2, 5), (0, 0)]
+)
+def test_a_range_is_streamed_exactly(store: ObjectStore, start: int, length: int | None) -> None:
+    store.create(KEY, CONTENT)
+    stop = None if length is None else start + length
+    assert b"".join(store.stream(KEY, start=start, length=length)) == CONTENT[start:stop]
+
+
+def test_an_empty_object_is_an_object(store: ObjectStore) -> None:
+    assert store.create(KEY, b"") is True
+    assert store.read(KEY, limit=0) == b""
+    assert list(store.stream(KEY)) == []
+    found = store.stat(KEY)
+    assert found is not None
+    assert found.size == 0
+
+
+def test_streaming_what_is_absent_is_an_error(store: ObjectStore) -> None:
+    with pytest.raises(Retryable, match="some/data") as caught:
+        list(store.stream(KEY))
+    assert caught.value.reason is Reason.BUCKET_UNAVAILABLE
+
+
+def test_reading_stops_at_the_limit(store: ObjectStore) -> None:
+    store.create(KEY, b"12345678")
+    with pytest.raises(Retryable, match="larger than the 7 bytes") as caught:
+        store.read(KEY, limit=7)
+    assert caught.value.reason is Reason.RESULT_INVALID
+
+
+def test_replace_changes_content_and_generation(store: ObjectStore) -> None:
+    store.replace(KEY, b"old")
+    old = store.stat(KEY)
+    store.replace(KEY, b"new!")
+    new = store.stat(KEY)
+    assert store.read(KEY, limit=10) == b"new!"
+    assert old is not None
+    assert new is not None
+    assert old.generation != new.generation
+
+
+def test_delete_takes_the_generation_it_was_told(store: ObjectStore) -> None:
+    store.create(KEY, b"x")
+    found = store.stat(KEY)
+    assert found is not None
+    assert store.delete(KEY, generation=found.generation) is True
+    assert store.stat(KEY) is None
+    assert store.create(KEY, b"again") is True
+
+
+def test_listing_is_in_key_order_below_any_prefix(store: ObjectStore) -> None:
+    keys = ["a/b/c", "a/b-c", "a/b.c", "a/b0", "a/bb/d", "a/b/a/z", "ab", "b/x"]
+    for key in keys:
+        store.create(key, key.encode())
+    assert [found.key for found in store.list("")] == sorted(keys)
+    assert [found.key for found in store.list("a/b")] == sorted(k for k in keys if k[:3] == "a/b")
+    assert [found.key for found in store.list("a/b/")] == ["a/b/a/z", "a/b/c"]
+    assert [(f.key, f.size) for f in store.list("ab")] == [("ab", 2)]
+    assert list(store.list("nothing/here/")) == []
+    assert list(store.list("a/b")) == [store.stat(f.key) for f in store.list("a/b")]
+
+
+def test_of_eight_creators_one_wins(store: ObjectStore) -> None:
+    start = threading.Barrier(8)
+
+    def create(number: int) -> bool:
+        start.wait()
+        return store.create(KEY, f"creator {number}".encode())
+
+    for _round in range(5):
+        with ThreadPoolExecutor(8) as pool:
+            won = list(pool.map(create, range(8)))
+        assert won.count(True) == 1
+        found = store.stat(KEY)
+        assert found is not None
+        assert store.read(KEY, limit=99) == f"creator {won.index(True)}".encode()
+        assert store.delete(KEY, generation=found.generation)
+
+
+def test_readers_during_replace_see_old_or_new(store: ObjectStore) -> None:
+    contents = [bytes([65 + n]) * 71 for n in range(20)]
+    store.replace(KEY, contents[0])
+    done = threading.Event()
+
+    def read() -> set[bytes | None]:
+        seen = set()
+        while not done.is_set():
+            seen.add(store.read(KEY, limit=100))
+        return seen
+
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read) for _ in range(3)]
+        for content in contents:
+            store.replace(KEY, content)
+        done.set()
+        for reader in readers:
+            assert reader.result() <= set(contents)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("", "/absolute", "a//b", "a/", "../up", "a/../b", "a/./b", "a\nb", "a\0b"),
+        *(".hidden", "a/.b", "x" * 256, "a/" * 511 + "aaaa", "ü"),
+    ],
+)
+def test_bad_keys_are_refused_everywhere(store: ObjectStore, key: str) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: store.stat(key),
+        lambda: store.read(key, limit=1),
+        lambda: list(store.stream(key)),
+        lambda: store.create(key, b""),
+        lambda: store.replace(key, b""),
+        lambda: store.delete(key, generation=1),
+    ]
+    for call in calls:
+        with pytest.raises(Terminal, match="no name of an object"):
+            call()

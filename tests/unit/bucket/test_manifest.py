@@ -1,0 +1,90 @@
+"""A manifest is read strictly, and nothing it holds can harm the reader."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from niximage.bucket.manifest import MANIFEST_LIMIT, media_type, parse_manifest
+from niximage.errors import Reason, Retryable
+from niximage.image.descriptor import CONFIG, INDEX, LAYER_ZSTD, MANIFEST, Descriptor
+
+_CONFIG = Descriptor.of(CONFIG, b"{}")
+_LAYERS = tuple(Descriptor.of(LAYER_ZSTD, bytes([n])) for n in range(3))
+
+
+def document(**changes: Any) -> bytes:
+    return json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": _CONFIG.to_json(),
+            "layers": [layer.to_json() for layer in _LAYERS],
+        }
+        | changes
+    ).encode()
+
+
+def test_a_manifest_names_its_blobs_once() -> None:
+    twice = [layer.to_json() for layer in (*_LAYERS, _LAYERS[0])]
+    manifest = parse_manifest(document(layers=twice))
+    assert manifest.config == _CONFIG
+    assert manifest.layers == (*_LAYERS, _LAYERS[0])
+    assert manifest.blobs == (_CONFIG, *_LAYERS)
+    assert manifest.size == 2 + 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b"\xff",
+        b"[" * 100_000,
+        b" " * (MANIFEST_LIMIT + 1),
+        document(schemaVersion=1),
+        document(mediaType=INDEX),
+        document(mediaType=None),
+        document(config=None),
+        document(layers=None),
+        document(layers={}),
+        document(layers=[None]),
+        document(layers=[{**_CONFIG.to_json(), "size": -1}]),
+        document(layers=[{**_CONFIG.to_json(), "size": True}]),
+        document(layers=[{**_CONFIG.to_json(), "size": 1.0}]),
+        document(layers=[{**_CONFIG.to_json(), "digest": "sha256:../../x"}]),
+        document(layers=[{"digest": _CONFIG.digest}]),
+        document(layers=[_CONFIG.to_json()] * 5000),
+    ],
+    ids=range(19),
+)
+def test_what_is_no_manifest_is_told(content: bytes) -> None:
+    with pytest.raises(Retryable, match="the manifest cannot be used") as caught:
+        parse_manifest(content)
+    assert caught.value.reason is Reason.RESULT_INVALID
+    assert len(str(caught.value)) < 1000
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_give_a_manifest_or_an_error(content: bytes) -> None:
+    with pytest.raises(Retryable):
+        parse_manifest(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (document(), MANIFEST),
+        (document(mediaType=INDEX), INDEX),
+        (b"{}", MANIFEST),
+        (b'{"mediaType": 5}', MANIFEST),
+        (b'{"mediaType": "evil\\r\\nSet-Cookie: x"}', MANIFEST),
+        (b'{"mediaType": ""}', MANIFEST),
+        (b'{"mediaType": "text/html; charset=utf-8"}', MANIFEST),
+    ],
+)
+def test_the_media_type_is_fit_for_a_header(content: bytes, expected: str) -> None:
+    assert media_type(content) == expected
