@@ -1,0 +1,126 @@
+"""What git says, as the project's errors. Pure.
+
+Git has no exit codes for its reasons, so they are read from its messages, in the C locale.
+What is not known counts as retryable: a source is not given up for a word we did not expect.
+"""
+
+import re
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
+
+LINE_LIMIT: Final = 300  # bytes of git's own words in a message
+
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s@]*@")
+_PASSWORD = re.compile(r"(?P<user>ssh://[^/\s@:]*):[^/\s@]*@")
+
+_REASON = re.compile(r"(?:fatal|error|remote: ?error):", re.IGNORECASE)
+_UNREACHABLE = re.compile(
+    r"could not resolve host|couldn't connect|failed to connect|connection (?:refused|reset|timed"
+    r" out)|operation (?:too slow|timed out)|returned error: (?:408|429|5\d\d)|timed out|"
+    r"network is unreachable|no route to host|unexpected disconnect|empty reply from server",
+    re.IGNORECASE,
+)
+_REFUSED = re.compile(
+    r"authentication failed|could not read (?:username|password)|terminal prompts disabled|"
+    r"returned error: (?:401|403)|permission denied|host key verification failed|"
+    r"access denied|unable to read askpass",
+    re.IGNORECASE,
+)
+_NOT_THERE = re.compile(
+    r"repository .*not found|returned error: (?:404|410)|does not appear to be a git repo|"
+    r"is this a git repository|does not exist|not valid: could not|no such file or directory",
+    re.IGNORECASE,
+)
+_PROTOCOL = re.compile(
+    r"transport '.*' not allowed|unable to find remote helper|protocol .* not supported|"
+    r"url .*(?:malformed|rejected)|strange (?:hostname|pathname|port)|unable to parse url",
+    re.IGNORECASE,
+)
+_NO_REF = re.compile(r"couldn't find remote ref|not our ref|no such remote ref", re.IGNORECASE)
+
+
+def shown_url(url: str) -> str:
+    """A URL as it may be shown: without password, and for HTTP without user."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return plain_text(without_credentials(url), 1024)
+    user, at, host = parts.netloc.rpartition("@")
+    if at:
+        shown = f"{user.partition(':')[0]}@{host}" if parts.scheme == "ssh" else host
+        url = urlunsplit(parts._replace(netloc=shown))
+    return plain_text(url, 1024)
+
+
+def without_credentials(text: str) -> str:
+    """Text in which no URL has a user or a password any more; ssh keeps its user."""
+    text = _PASSWORD.sub(r"\g<user>@", text)
+    return _USERINFO.sub(
+        lambda found: found[0] if found["scheme"] == "ssh://" else found["scheme"], text
+    )
+
+
+def failure(url: str, complaint: str) -> NixImageError:
+    """The error that git's complaint about a repository stands for.
+
+    Args:
+        url: the repository.
+        complaint: git's standard error, as it came.
+    """
+    said, shown = last_words(complaint), shown_url(url)
+    if _UNREACHABLE.search(complaint):
+        return Retryable(
+            Reason.SOURCE_UNAVAILABLE,
+            f"{shown} cannot be reached: {said}",
+            hint="It is tried again; check the host, and the network between",
+        )
+    if _REFUSED.search(complaint):
+        return Terminal(
+            Reason.AUTHENTICATION_FAILED,
+            f"{shown} does not let us in: {said}",
+            hint="The repository is private, or not there: check the URL and its credentials",
+        )
+    if _NO_REF.search(complaint):
+        return Terminal(
+            Reason.REFERENCE_NOT_FOUND,
+            f"{shown} does not have what was asked for: {said}",
+            hint="Check the ref or the commit",
+        )
+    if _NOT_THERE.search(complaint):
+        return Terminal(
+            Reason.INVALID_SOURCE,
+            f"{shown} is no git repository: {said}",
+            hint="Check the URL",
+        )
+    if _PROTOCOL.search(complaint):
+        return Terminal(
+            Reason.INVALID_SOURCE,
+            f"{shown} is no URL that can be used: {said}",
+            hint="Write an https://, http:// or ssh:// URL",
+        )
+    return Retryable(
+        Reason.SOURCE_UNAVAILABLE,
+        f"git failed on {shown}: {said}",
+        hint="It is tried again",
+    )
+
+
+def timed_out(url: str, timeout: float) -> Retryable:
+    """The error for a repository that took too long."""
+    return Retryable(
+        Reason.SOURCE_UNAVAILABLE,
+        f"{shown_url(url)} did not answer within {timeout:g} s",
+        hint="It is tried again; check the host, and the network between",
+    )
+
+
+def last_words(complaint: str) -> str:
+    """The last line that says why: git's `fatal:` or `error:`, else whatever came last."""
+    lines = [line for line in plain_text(complaint, 1 << 16).split("\n") if line.strip()]
+    fatal = [
+        line for line in lines if re.match(r"(?:fatal|error|remote: ?error):", line, re.IGNORECASE)
+    ]
+    line = (fatal or lines or ["git said nothing"])[-1]
+    return plain_text(without_credentials(line), LINE_LIMIT)

@@ -1,0 +1,127 @@
+"""A revision's files, without history where the server can.
+
+Most servers hand out one commit by its name. Some hand out only what a ref names, and plain
+file servers ("dumb" HTTP) only whole histories; so three ways are tried, each wider than the
+one before, until the commit is there.
+"""
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Final
+
+from niximage.api.build import PinnedSource
+from niximage.errors import NixImageError, Reason, Retryable, Terminal
+from niximage.source.failures import shown_url
+from niximage.source.git import Deadline, must_git, run_git
+
+# Errors that a wider fetch from the same server would only meet again.
+_FINAL: Final = frozenset({Reason.AUTHENTICATION_FAILED, Reason.INTERNAL_ERROR})
+
+
+def fetch(source: PinnedSource, folder: Path, *, timeout: float, allow_file: bool = False) -> Path:
+    """Put a revision's files into a folder. Not for use inside a running event loop.
+
+    Args:
+        source: what to fetch.
+        folder: where to; made if absent, and must be empty. `.git` is gone afterwards, so
+            that equal revisions give equal folders.
+        timeout: seconds for all of it.
+        allow_file: whether `file://` URLs may be used.
+
+    Returns:
+        The file or folder that `source.path` names, resolved, inside the folder.
+
+    Raises:
+        Retryable: the repository cannot be reached now.
+        Terminal: the revision or the path is not there, or leads outside.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise Terminal(Reason.INVALID_SOURCE, f"{folder} is not empty", hint="Name an empty folder")
+    asyncio.run(_check_out(source, folder, Deadline.after(timeout), allow_file=allow_file))
+    shutil.rmtree(folder / ".git")
+    return inside(folder, source)
+
+
+def inside(folder: Path, source: PinnedSource) -> Path:
+    """The path of a source in its folder, once it is sure to stay there through all links.
+
+    Raises:
+        Terminal: it is not there, or leads outside.
+    """
+    where = f"{source.path!r} in {shown_url(source.url)} at {source.revision}"
+    root = folder.resolve()
+    try:
+        target = (root / source.path).resolve(strict=True)
+    except (OSError, RuntimeError, ValueError):  # absent; links in a circle; NUL
+        raise Terminal(
+            Reason.INVALID_SOURCE,
+            f"there is no {where}",
+            hint="Set source.git.path to a file or folder of the repository",
+        ) from None
+    if not target.is_relative_to(root):
+        raise Terminal(
+            Reason.INVALID_SOURCE,
+            f"{where} leads outside the repository",
+            hint="Set source.git.path to a file or folder of the repository",
+        )
+    return target
+
+
+async def _check_out(
+    source: PinnedSource, folder: Path, deadline: Deadline, *, allow_file: bool
+) -> None:
+    async def git(*arguments: str) -> bytes:
+        return await must_git(
+            *arguments, url=source.url, deadline=deadline, folder=folder, allow_file=allow_file
+        )
+
+    async def has_commit() -> bool:
+        outcome = await run_git(
+            "cat-file",
+            "-e",
+            f"{source.revision}^{{commit}}",
+            url=source.url,
+            deadline=deadline,
+            folder=folder,
+        )
+        return outcome.status == 0
+
+    width = len(source.revision)
+    await git("init", "--quiet", f"--object-format={'sha1' if width == 40 else 'sha256'}")  # noqa: PLR2004 (hex digits)
+    ways: list[tuple[str, ...]] = [("--depth=1", "--", source.url, source.revision)]
+    if source.ref:
+        ways.append(("--", source.url, f"+{source.ref}:refs/niximage/source"))
+    ways.append(("--", source.url, "+refs/*:refs/niximage/*"))
+    trouble: NixImageError | None = None
+    for way in ways:
+        try:
+            await git("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", *way)
+        except NixImageError as error:
+            if error.reason in _FINAL or deadline.left == 0:
+                raise
+            trouble = error
+            continue
+        if await has_commit():
+            break
+        trouble = None
+    else:
+        raise _not_found(source, trouble)
+    await git("checkout", "--quiet", "--force", "--detach", source.revision, "--")
+    head = (await git("rev-parse", "--verify", "HEAD")).decode().strip()
+    if head != source.revision:
+        raise _not_found(source, None)
+
+
+def _not_found(source: PinnedSource, trouble: NixImageError | None) -> NixImageError:
+    """The error when no way led to the commit: the server's last, or that it has no such."""
+    if isinstance(trouble, Retryable) or (
+        trouble is not None and trouble.reason is not Reason.REFERENCE_NOT_FOUND
+    ):
+        return trouble
+    return Terminal(
+        Reason.REFERENCE_NOT_FOUND,
+        f"{shown_url(source.url)} has no commit {source.revision}",
+        hint="It may have been removed by a forced push: name another commit, or a branch",
+    )

@@ -1,0 +1,143 @@
+"""A source reference to one revision, by `git ls-remote`: no clone, no working tree."""
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from niximage.api.build import PinnedSource
+from niximage.api.spec import GitRef, Source
+from niximage.errors import Reason, Retryable, Terminal
+from niximage.source.failures import shown_url
+from niximage.source.git import Deadline, must_git
+
+NEAR_REFS: Final = 3  # names that a message proposes
+
+_LINE = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64})\t(\S+)")
+_PEELED: Final = "^{}"  # how git names the commit behind an annotated tag
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to look up.
+
+    Attributes:
+        url: the repository.
+        ref: the full name of the ref, or "" for a commit.
+        commit: the commit, or "" for a ref.
+        path: the file or folder to import.
+        attr: the attribute that holds the packages.
+    """
+
+    url: str
+    ref: str
+    commit: str
+    path: str = "."
+    attr: str | None = None
+
+    def pinned(self, revision: str) -> PinnedSource:
+        """The source at one revision."""
+        return PinnedSource(
+            url=self.url, ref=self.ref, revision=revision, path=self.path, attr=self.attr
+        )
+
+
+def wanted(source: Source, nixpkgs_url: str) -> Wanted:
+    """What a source asks for, as a repository and a full ref or a commit. Pure."""
+    if source.nixpkgs is not None:
+        nixpkgs = source.nixpkgs
+        ref = f"refs/heads/{nixpkgs.channel}" if nixpkgs.channel is not None else ""
+        return Wanted(nixpkgs_url, ref, nixpkgs.revision or "")
+    assert source.git is not None
+    git = source.git
+    return Wanted(git.url, _full_name(git.ref), git.ref.commit or "", git.path, git.attr)
+
+
+async def resolve(
+    source: Source,
+    *,
+    nixpkgs_url: str,
+    timeout: float,  # noqa: ASYNC109 (git is killed when it ends, not just left)
+    allow_file: bool = False,
+) -> PinnedSource:
+    """Pin a source to the revision that it has now.
+
+    Args:
+        source: what the spec says.
+        nixpkgs_url: the repository that `source.nixpkgs` means.
+        timeout: seconds for all of it.
+        allow_file: whether `file://` URLs may be used: only for what runs on a user's own
+            machine.
+
+    Raises:
+        Retryable: the repository cannot be reached now.
+        Terminal: the repository or the ref is not there, or does not let us in.
+    """
+    target = wanted(source, nixpkgs_url)
+    if target.commit:
+        return target.pinned(target.commit)
+    deadline = Deadline.after(timeout)
+    output = await must_git(
+        "ls-remote",
+        "--",
+        target.url,
+        target.ref,
+        target.ref + _PEELED,
+        url=target.url,
+        deadline=deadline,
+        allow_file=allow_file,
+    )
+    revision = find_ref(output, target.ref)
+    if revision is None:
+        near = await _near_refs(target, deadline, allow_file=allow_file)
+        raise Terminal(
+            Reason.REFERENCE_NOT_FOUND,
+            f"{shown_url(target.url)} has no {target.ref}",
+            hint=f"Did you mean {', '.join(near)}?" if near else "Check the name of the ref",
+        )
+    return target.pinned(revision)
+
+
+def find_ref(output: bytes, ref: str) -> str | None:
+    """The commit of a ref in what `ls-remote` printed; a tag's own commit, not the tag. Pure."""
+    refs = parse_refs(output)
+    return refs.get(ref + _PEELED) or refs.get(ref)
+
+
+def parse_refs(output: bytes) -> dict[str, str]:
+    """The refs and their objects in what `ls-remote` printed; lines of another kind are left."""
+    found = (_LINE.fullmatch(line) for line in output.split(b"\n"))
+    return {m[2].decode("utf-8", "replace"): m[1].decode() for m in found if m is not None}
+
+
+def near_names(ref: str, refs: list[str]) -> list[str]:
+    """The refs of the same kind that are spelled most like one that is not there. Pure."""
+    kind, _, name = ref.rpartition("/") if ref.count("/") > 1 else ("", "", ref)
+    names = {r.removeprefix(kind + "/"): r for r in refs if r.startswith(kind + "/")}
+    return difflib.get_close_matches(name, sorted(names), n=NEAR_REFS, cutoff=0.6)
+
+
+async def _near_refs(target: Wanted, deadline: Deadline, *, allow_file: bool) -> list[str]:
+    """Names to propose; none where asking for them fails, for the answer is known already."""
+    try:
+        output = await must_git(
+            "ls-remote",
+            "--refs",
+            "--",
+            target.url,
+            target.ref.rpartition("/")[0] + "/*",
+            url=target.url,
+            deadline=deadline,
+            allow_file=allow_file,
+        )
+    except (Retryable, Terminal):
+        return []
+    return near_names(target.ref, list(parse_refs(output)))
+
+
+def _full_name(ref: GitRef) -> str:
+    if ref.branch is not None:
+        return f"refs/heads/{ref.branch}"
+    if ref.tag is not None:
+        return f"refs/tags/{ref.tag}"
+    return ref.name or ""
