@@ -1,0 +1,133 @@
+"""What is known of images and Jobs, kept up to date by watch events and full lists.
+
+Watches lose deletions when they restart from a list, so a full list now and then replaces
+what is here; what an event changed while that list was under way is newer, and wins.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pydantic
+
+from niximage.api.image import NixImage, explain
+from niximage.controller.views import JobView
+
+Key = tuple[str, str]
+"""Namespace and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedImage:
+    """A NixImage as last seen.
+
+    Attributes:
+        image: the parsed object, or None where a stored spec is not one that we understand.
+        problem: what is wrong with it then.
+        metadata: the object's metadata: name, namespace, uid, generation, resourceVersion.
+        status: the stored status, as JSON; what a patch is computed against.
+    """
+
+    image: NixImage | None
+    problem: str
+    metadata: dict[str, Any]
+    status: dict[str, Any]
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> "CachedImage":
+        """Read a NixImage; never raises, since a stored object may be from another time."""
+        wanted = ("name", "namespace", "uid", "generation", "resourceVersion", "deletionTimestamp")
+        metadata = {k: body["metadata"][k] for k in wanted if k in body["metadata"]}
+        status = dict(body.get("status") or {})
+        document = {"metadata": metadata, "spec": body.get("spec"), "status": status}
+        try:
+            return cls(NixImage.model_validate(document), "", metadata, status)
+        except pydantic.ValidationError as error:
+            return cls(None, explain(error), metadata, status)
+
+
+class Cache:
+    """Images by key, Jobs by the key of the image they are labelled with."""
+
+    def __init__(self) -> None:
+        self._images: dict[Key, CachedImage] = {}
+        self._jobs: dict[Key, dict[str, JobView]] = {}
+        self._touched: set[tuple[str, Key]] = set()
+
+    def keys(self) -> list[Key]:
+        """The keys of all images."""
+        return list(self._images)
+
+    def image(self, key: Key) -> CachedImage | None:
+        """An image, or None if there is none of that key."""
+        return self._images.get(key)
+
+    def jobs(self, key: Key) -> tuple[JobView, ...]:
+        """The Jobs that carry an image's label, by name."""
+        return tuple(job for _, job in sorted(self._jobs.get(key, {}).items()))
+
+    def put_image(self, image: CachedImage) -> Key:
+        """Learn of an image from an event or a reply; an older version changes nothing."""
+        key = (image.metadata["namespace"], image.metadata["name"])
+        self._touched.add(("image", key))
+        before = self._images.get(key)
+        if before is None or _version(before) <= _version(image):
+            self._images[key] = image
+        return key
+
+    def drop_image(self, key: Key, uid: str) -> None:
+        """Learn that an image is gone; one of the same name that came after it stays."""
+        self._touched.add(("image", key))
+        found = self._images.get(key)
+        if found is not None and found.metadata["uid"] == uid:
+            del self._images[key]
+
+    def put_job(self, job: JobView) -> Key:
+        """Learn of a Job; returns the key of its image."""
+        key = (job.namespace, job.image)
+        self._touched.add(("job", (job.namespace, job.name)))
+        self._jobs.setdefault(key, {})[job.name] = job
+        return key
+
+    def drop_job(self, job: JobView) -> Key:
+        """Learn that a Job is gone; one of the same name that came after it stays."""
+        key = (job.namespace, job.image)
+        self._touched.add(("job", (job.namespace, job.name)))
+        known = self._jobs.get(key, {})
+        if (found := known.get(job.name)) is not None and found.uid == job.uid:
+            del known[job.name]
+        if not known:
+            self._jobs.pop(key, None)
+        return key
+
+    def begin_list(self) -> None:
+        """A full list is about to be asked for: events from now on are newer than it."""
+        self._touched.clear()
+
+    def finish_list(self, images: list[CachedImage], jobs: list[JobView]) -> set[Key]:
+        """Replace what is known by a full list; returns the keys to look at."""
+        listed = {(i.metadata["namespace"], i.metadata["name"]): i for i in images}
+        changed = set(listed) | set(self._images)
+        for key in changed:
+            if ("image", key) in self._touched:
+                continue
+            if key in listed:
+                self._images[key] = listed[key]
+            else:
+                del self._images[key]
+        kept = [
+            job
+            for group in self._jobs.values()
+            for job in group.values()
+            if ("job", (job.namespace, job.name)) in self._touched
+        ]
+        fresh = [j for j in jobs if ("job", (j.namespace, j.name)) not in self._touched]
+        self._jobs = {}
+        for job in (*fresh, *kept):
+            self._jobs.setdefault((job.namespace, job.image), {})[job.name] = job
+        return changed | set(self._jobs)
+
+
+def _version(image: CachedImage) -> int:
+    """The resourceVersion as a number; the API server compares them so since 1.35."""
+    version = image.metadata.get("resourceVersion", "")
+    return int(version) if version.isdecimal() else 0

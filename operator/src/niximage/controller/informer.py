@@ -1,0 +1,76 @@
+"""The watch. The only module that imports kopf, and it uses kopf for nothing else.
+
+kopf lists, watches, reconnects, authenticates and shuts down well. It does not retry what an
+event handler failed to write, does not coalesce events, and does not tell of deletions that
+it missed; so handlers here only learn and enqueue, which cannot fail, and a full list by
+`niximage.controller.run` repairs the rest.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+
+from niximage.api.base import GROUP, VERSION
+from niximage.api.image import PLURAL
+from niximage.controller.views import MANAGED_BY, MANAGER
+
+Seen = Callable[[str, dict[str, Any]], None]
+"""Called with a kind's plural and a watch event: {"type": …, "object": …}."""
+
+
+async def watch(
+    seen: Seen, *, stop: asyncio.Event | None = None, liveness: str | None = None
+) -> None:
+    """Watch NixImages and build Jobs until told to stop, or by SIGTERM and SIGINT.
+
+    Args:
+        seen: learns of each event, in order for each object; must not block or raise.
+        stop: ends the watch when set; signals do in any case. With it, kopf takes five
+            seconds more to end on a signal: it waits for the waiter on this very event.
+        liveness: the URL to answer liveness probes at, for example
+            `http://0.0.0.0:8080/healthz`, or None.
+    """
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    async def image(event: kopf.RawEvent, **_: Any) -> None:
+        seen(PLURAL, dict(event))
+
+    @kopf.on.event("batch", "v1", "jobs", registry=registry)
+    async def job(event: kopf.RawEvent, **_: Any) -> None:
+        seen("jobs", dict(event))
+
+    # What kopf says of its own handlers tells an admin nothing.
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    await kopf.operator(
+        registry=registry,
+        settings=_settings(),
+        clusterwide=True,
+        standalone=True,
+        liveness_endpoint=liveness,
+        stop_flag=stop,
+    )
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.peering.standalone = True
+    settings.scanning.disabled = True  # needs no right to list CRDs and namespaces
+    settings.posting.enabled = False
+    settings.watching.label_selectors["batch", "jobs"] = f"{MANAGED_BY}={MANAGER}"
+    settings.watching.server_timeout = 600
+    settings.watching.chunk_size = 500
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 10
+    # Handlers here take no time: an idle worker need not linger, nor an exit wait for one.
+    settings.queueing.idle_timeout = 0.5
+    settings.queueing.exit_timeout = 0.5
+    settings.process.ultimate_exiting_timeout = 20
+    return settings

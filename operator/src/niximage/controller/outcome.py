@@ -1,0 +1,106 @@
+"""What a finished Job says: its publish step's result, or the failure, made fit to show.
+
+What `build` wrote is text from a tenant's own code: it may name a reason and words for its
+own image, bounded and stripped, and nothing more.
+"""
+
+from typing import Any, Final
+
+from niximage.api.build import (
+    MESSAGE_LIMIT,
+    RESULT_LIMIT,
+    BuildFailure,
+    PublishResult,
+    read_message,
+)
+from niximage.controller.job import BUILD, PUBLISH
+from niximage.controller.views import Absent, JobState, JobView
+from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
+
+KILLED: Final = 137  # 128 + SIGKILL, what the kernel's out-of-memory killer leaves
+
+
+def outcome(job: JobView, pods: list[dict[str, Any]]) -> PublishResult | NixImageError | Absent:
+    """What a finished Job's newest pod said.
+
+    Args:
+        job: the Job, succeeded or failed.
+        pods: its pods, as the API server gives them.
+
+    Returns:
+        The result, or why there is none. ABSENT for a Job that succeeded and whose pod is
+        gone: then the bucket alone can tell.
+    """
+    if job.failed_for == "DeadlineExceeded":
+        return Terminal(
+            Reason.BUILD_TIMEOUT,
+            "the build took longer than spec.timeout allows",
+            hint="Raise spec.timeout, or ask for fewer packages",
+        )
+    newest = max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
+    if newest is None:
+        if job.state is JobState.SUCCEEDED:
+            return Absent.ABSENT
+        return _interrupted(job, "its pod is gone")
+    steps = _terminated(newest)
+    publish = steps.get(PUBLISH)
+    if job.state is JobState.SUCCEEDED:
+        message = (publish or {}).get("message", "")
+        return _result(job, message)
+    for step in (BUILD, PUBLISH):
+        ended = steps.get(step)
+        if ended is not None and ended.get("exitCode") != 0:
+            return _failure(job, newest["metadata"]["name"], step, ended)
+    reason = (newest.get("status") or {}).get("reason") or job.failed_for or "no step failed"
+    return _interrupted(job, plain_text(str(reason), 200))
+
+
+def _terminated(pod: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    status = pod.get("status") or {}
+    found = (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or []))
+    return {
+        c["name"]: c["state"]["terminated"]
+        for c in found
+        if (c.get("state") or {}).get("terminated")
+    }
+
+
+def _result(job: JobView, message: str) -> PublishResult | NixImageError:
+    try:
+        result = read_message(PublishResult, message, RESULT_LIMIT)
+    except Retryable as error:
+        return error
+    if result.input_hash != job.input_hash:
+        return Retryable(
+            Reason.RESULT_INVALID,
+            f"the Job {job.name} reports the result of other inputs ({result.input_hash[:10]})",
+        )
+    return result
+
+
+def _failure(job: JobView, pod: str, step: str, ended: dict[str, Any]) -> NixImageError:
+    if ended.get("reason") == "OOMKilled" or ended.get("exitCode") == KILLED:
+        return Terminal(
+            Reason.OUT_OF_MEMORY,
+            f"the {step} step ran out of memory",
+            hint="Ask the operator's admin for a higher memory limit of build pods",
+        )
+    try:
+        failure = read_message(BuildFailure, ended.get("message", ""), MESSAGE_LIMIT)
+    except Retryable:
+        return _interrupted(
+            job,
+            f"the {step} step ended with exit code {ended.get('exitCode')}; "
+            f"see: kubectl logs -n {job.namespace} {pod} -c {step}",
+        )
+    kind = Retryable if failure.retryable else Terminal
+    return kind(
+        failure.reason,
+        plain_text(failure.message, 1000),
+        derivation=plain_text(failure.derivation, 300),
+        log_tail=plain_text(failure.log_tail, 2048, keep="end"),
+    )
+
+
+def _interrupted(job: JobView, why: str) -> Retryable:
+    return Retryable(Reason.BUILD_INTERRUPTED, f"the build {job.name} was interrupted: {why}")

@@ -1,0 +1,120 @@
+"""Which image is next: a queue of keys, as controllers use them.
+
+A key that waits is there once, however often it is added. A key that is being worked on is
+never given out a second time; added meanwhile, it comes again when it is done. So the number
+of workers is the only bound on concurrency, and none of them races another over one image.
+"""
+
+import asyncio
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class KeyedQueue(Generic[Key]):
+    """A deduplicating queue with delays and a backoff per key. For one event loop."""
+
+    def __init__(
+        self,
+        *,
+        backoff: float = 0.5,
+        backoff_limit: float = 120.0,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Make an empty queue.
+
+        Args:
+            backoff: seconds before a key's first retry; each further one waits twice as long.
+            backoff_limit: the longest wait in seconds.
+            jitter: a number from 0 to 1: how much of a tenth is added to each wait.
+        """
+        self._backoff = backoff
+        self._backoff_limit = backoff_limit
+        self._jitter = jitter
+        self._ready: deque[Key] = deque()
+        self._waiting: set[Key] = set()  # in _ready, or to be put there when done
+        self._busy: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+        self._due: dict[Key, float] = {}  # the earliest delayed add of each key
+        self._delayed: list[tuple[float, int, Key]] = []
+        self._count = 0
+        self._wakeup: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        """How many keys are ready for a worker."""
+        return len(self._ready)
+
+    def add(self, key: Key) -> None:
+        """Have a key worked on as soon as a worker is free."""
+        self._due.pop(key, None)
+        if key in self._waiting:
+            return
+        self._waiting.add(key)
+        if key not in self._busy:
+            self._ready.append(key)
+            self._changed.set()
+
+    def add_after(self, key: Key, delay: float) -> None:
+        """Add a key in `delay` seconds; the earliest of several such requests counts."""
+        if delay <= 0:
+            self.add(key)
+            return
+        due = asyncio.get_running_loop().time() + delay
+        if self._due.get(key, float("inf")) <= due or key in self._waiting:
+            return
+        self._due[key] = due
+        self._count += 1
+        heapq.heappush(self._delayed, (due, self._count, key))
+        self._arm()
+
+    def add_failed(self, key: Key) -> float:
+        """Add a key after its backoff, which doubles until `forget`; returns the delay."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        delay = min(self._backoff * 2.0 ** min(failures, 32), self._backoff_limit)
+        delay *= 1 + 0.1 * self._jitter()
+        self.add_after(key, delay)
+        return delay
+
+    def forget(self, key: Key) -> None:
+        """A key went well: its backoff starts anew."""
+        self._failures.pop(key, None)
+
+    async def get(self) -> Key:
+        """The next key; it is busy until `done`."""
+        while not self._ready:
+            self._changed.clear()
+            await self._changed.wait()
+        key = self._ready.popleft()
+        self._waiting.discard(key)
+        self._busy.add(key)
+        return key
+
+    def done(self, key: Key) -> None:
+        """A worker is finished with a key."""
+        self._busy.discard(key)
+        if key in self._waiting:
+            self._ready.append(key)
+            self._changed.set()
+
+    def _arm(self) -> None:
+        """Set the one timer to the earliest delayed key."""
+        if self._wakeup is not None:
+            self._wakeup.cancel()
+            self._wakeup = None
+        if self._delayed:
+            loop = asyncio.get_running_loop()
+            self._wakeup = loop.call_at(self._delayed[0][0], self._release)
+
+    def _release(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._delayed and self._delayed[0][0] <= now:
+            due, _, key = heapq.heappop(self._delayed)
+            if self._due.get(key) == due:  # else: overtaken by an earlier add
+                self.add(key)
+        self._arm()

@@ -1,0 +1,166 @@
+"""The operator as a whole: start, watch, work, repair, stop."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from niximage.api.image import PLURAL
+from niximage.bucket.store import ObjectStore
+from niximage.controller.cache import Cache, CachedImage, Key
+from niximage.controller.client import ApiServer, Cluster, Conflict, NotThere
+from niximage.controller.informer import watch
+from niximage.controller.queue import KeyedQueue
+from niximage.controller.reconcile import Reconciler
+from niximage.controller.resolver import Resolver
+from niximage.controller.settings import Settings
+from niximage.controller.views import JobView
+from niximage.errors import NixImageError, Reason, Retryable, Terminal
+from niximage.source.resolve import resolve
+
+RESOLVE_TIMEOUT: Final = 60.0  # seconds of one ls-remote
+PASS_TIMEOUT: Final = 300.0  # seconds of one pass over one image
+JITTER: Final = 0.05  # of a delay, so that images applied together do not stay together
+
+log = logging.getLogger(__name__)
+
+
+class Operator:
+    """The watch's ears, the queue and its workers."""
+
+    def __init__(self, cluster: Cluster, store: ObjectStore, settings: Settings) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._cache = Cache()
+        self._queue: KeyedQueue[Key] = KeyedQueue()
+        self._reconciler = Reconciler(
+            cache=self._cache,
+            cluster=cluster,
+            store=store,
+            resolver=Resolver(
+                lambda source: resolve(
+                    source, nixpkgs_url=settings.nixpkgs_url, timeout=RESOLVE_TIMEOUT
+                ),
+                retry_delay=settings.retry_delay,
+            ),
+            settings=settings,
+        )
+
+    def seen(self, plural: str, event: dict[str, Any]) -> None:
+        """Learn of one watch event, and have its image looked at. Neither blocks nor raises."""
+        try:
+            gone = event["type"] == "DELETED"
+            body = event["object"]
+            if plural == PLURAL:
+                key = (body["metadata"]["namespace"], body["metadata"]["name"])
+                if gone:
+                    self._cache.drop_image(key, body["metadata"]["uid"])
+                else:
+                    self._cache.put_image(CachedImage.from_json(body))
+            else:
+                job = JobView.from_json(body)
+                key = self._cache.drop_job(job) if gone else self._cache.put_job(job)
+            self._queue.add(key)
+        except Exception:
+            log.exception("an event that was not understood: %s", event.get("type"))
+
+    async def list_all(self) -> None:
+        """Replace the cache by full lists, and have every image looked at.
+
+        Raises:
+            Retryable: the API server does not answer.
+        """
+        self._cache.begin_list()
+        images = await self._cluster.list_images()
+        jobs = await self._cluster.list_jobs()
+        changed = self._cache.finish_list(
+            [CachedImage.from_json(body) for body in images],
+            [JobView.from_json(body) for body in jobs],
+        )
+        for key in sorted(changed):
+            self._queue.add(key)
+        log.info("listed %d images and %d Jobs", len(images), len(jobs))
+
+    async def resync(self) -> None:
+        """List all again now and then: it repairs what the watch missed."""
+        while True:
+            await asyncio.sleep(_spread(self._settings.resync_interval))
+            try:
+                await self.list_all()
+            except NixImageError as error:
+                log.warning("the full list failed, and is tried again: %s", error)
+
+    async def work(self) -> None:
+        """Take keys and reconcile them, for ever."""
+        while True:
+            key = await self._queue.get()
+            try:
+                async with asyncio.timeout(PASS_TIMEOUT):
+                    delay = await self._reconciler.reconcile(key)
+                self._queue.forget(key)
+                if delay is not None:
+                    self._queue.add_after(key, _spread(delay))
+            except Conflict:
+                self._queue.add_failed(key)  # somebody wrote in between; the event is on its way
+            except NixImageError as error:
+                delay = self._queue.add_failed(key)
+                log.warning("%s/%s: %s; again in %.1f s", *key, error, delay)
+            except TimeoutError:
+                delay = self._queue.add_failed(key)
+                log.warning("%s/%s took more than %d s", *key, PASS_TIMEOUT)
+            except Exception:
+                delay = self._queue.add_failed(key)
+                log.exception("%s/%s: a bug; again in %.1f s", *key, delay)
+            finally:
+                self._queue.done(key)
+
+
+async def run(
+    settings: Settings,
+    store: ObjectStore,
+    *,
+    stop: asyncio.Event | None = None,
+    liveness: str | None = None,
+) -> None:
+    """Run the operator until SIGTERM, SIGINT or `stop`.
+
+    Raises:
+        Terminal: the cluster lacks the NixImage CRD, or there is no cluster.
+        Retryable: the API server refuses the operator, or a part of it ended.
+    """
+    async with ApiServer() as cluster:
+        operator = Operator(cluster, store, settings)
+        try:
+            await operator.list_all()
+        except NotThere:
+            raise Terminal(
+                Reason.CLUSTER_UNAVAILABLE,
+                "the cluster does not know NixImages",
+                hint="Install the CRD first: niximage crds | kubectl apply -f -",
+            ) from None
+        jobs = (operator.work() for _ in range(settings.workers))
+        async with _background(*jobs, operator.resync()) as tasks:
+            watching = asyncio.create_task(watch(operator.seen, stop=stop, liveness=liveness))
+            await asyncio.wait({watching, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            if not watching.done():
+                watching.cancel()
+                raise Retryable(Reason.INTERNAL_ERROR, "a worker ended")
+            watching.result()
+
+
+@contextlib.asynccontextmanager
+async def _background(*coroutines: Any) -> AsyncIterator[list["asyncio.Task[None]"]]:
+    """Run coroutines beside the body; they are cancelled and awaited at its end."""
+    tasks = [asyncio.create_task(c) for c in coroutines]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _spread(delay: float) -> float:
+    return delay * (1 + JITTER * random.random())  # noqa: S311 (no secret hangs on it)

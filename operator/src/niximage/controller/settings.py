@@ -1,0 +1,59 @@
+"""What an admin decides about the operator as a whole."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+EMULATOR: Final = "STORAGE_EMULATOR_HOST"
+"""Where a stand-in for Google's storage answers; passed on to the publish step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a build pod asks of the cluster, in Kubernetes quantities."""
+
+    cpu_request: str = "250m"
+    memory_request: str = "512Mi"
+    memory_limit: str = "4Gi"
+    store_limit: str = "20Gi"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How the operator builds and where images go.
+
+    Attributes:
+        bucket: the bucket's URL, `gs://…` or `file://…`.
+        bucket_claim: for `file://`: the PersistentVolumeClaim, in each image's namespace, that
+            is mounted at the bucket's path in the publish step.
+        registry: host and port that nodes pull from; the first part of `status.image`.
+        nixpkgs_url: the Git repository that `source.nixpkgs` means.
+        builder_image: the image of the build Job's containers.
+        substituters: binary caches, by URL.
+        trusted_public_keys: the keys that signed what substituters give.
+        service_account: the ServiceAccount of build pods, in each image's namespace.
+        publish_environment: more environment for the publish step, which holds credentials.
+        system: the Nix system to build for.
+        workers: how many images are reconciled at once.
+        resync_interval: seconds between full lists that repair what a watch missed.
+        retry_delay: seconds before the first retry; each further one waits twice as long.
+        retry_delay_limit: the longest wait in seconds.
+        job_ttl: seconds that a finished Job and its log are kept.
+        resources: what a build pod asks for.
+    """
+
+    bucket: str
+    registry: str
+    nixpkgs_url: str
+    builder_image: str
+    bucket_claim: str = ""
+    substituters: tuple[str, ...] = ()
+    trusted_public_keys: tuple[str, ...] = ()
+    service_account: str = "default"
+    publish_environment: dict[str, str] = field(default_factory=dict)
+    system: str = "x86_64-linux"
+    workers: int = 8
+    resync_interval: float = 600.0
+    retry_delay: float = 15.0
+    retry_delay_limit: float = 900.0
+    job_ttl: int = 3600
+    resources: Resources = field(default_factory=Resources)

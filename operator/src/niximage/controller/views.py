@@ -1,0 +1,169 @@
+"""What `decide` sees of the world: small, frozen, and read from plain JSON."""
+
+import datetime as dt
+import enum
+from dataclasses import dataclass
+from typing import Any, Final
+
+from niximage.api.build import BuildRequest, PinnedSource, PublishResult
+from niximage.errors import NixImageError
+
+INPUT_HASH: Final = "niximage.dev/input-hash"
+ATTEMPT: Final = "niximage.dev/attempt"
+IMAGE_LABEL: Final = "niximage.dev/image"
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGER: Final = "niximage-operator"
+
+
+class JobState(enum.Enum):
+    """How far a Job is."""
+
+    LIVE = "live"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    DELETING = "deleting"
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A build Job.
+
+    Attributes:
+        namespace: where it is.
+        name: `<image>-<ten digits of the input hash>`.
+        uid: which one of that name; deletions name it.
+        owner: the uid of the NixImage that owns it, or "".
+        image: the name of that NixImage, from the label.
+        input_hash: what it builds, from the annotation.
+        attempt: which attempt at these inputs, from 1.
+        state: how far it is.
+        failed_for: the Job controller's reason, for example DeadlineExceeded.
+        created: when it was created.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    owner: str
+    image: str
+    input_hash: str
+    attempt: int
+    state: JobState
+    failed_for: str
+    created: dt.datetime
+
+    @classmethod
+    def from_json(cls, job: dict[str, Any]) -> "JobView":
+        """Read the parts that matter from a Job as the API server gives it."""
+        metadata = job["metadata"]
+        annotations = metadata.get("annotations") or {}
+        conditions = {
+            c["type"]: c
+            for c in (job.get("status") or {}).get("conditions") or []
+            if c.get("status") == "True"
+        }
+        if metadata.get("deletionTimestamp"):
+            state = JobState.DELETING
+        elif "Complete" in conditions:
+            state = JobState.SUCCEEDED
+        elif "Failed" in conditions:
+            state = JobState.FAILED
+        else:
+            state = JobState.LIVE
+        owners = metadata.get("ownerReferences") or []
+        attempt = annotations.get(ATTEMPT, "1")
+        return cls(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=metadata["uid"],
+            owner=next((o["uid"] for o in owners if o.get("controller")), ""),
+            image=(metadata.get("labels") or {}).get(IMAGE_LABEL, ""),
+            input_hash=annotations.get(INPUT_HASH, ""),
+            attempt=int(attempt) if attempt.isdecimal() else 1,
+            state=state,
+            failed_for=conditions.get("Failed", {}).get("reason", ""),
+            created=dt.datetime.fromisoformat(metadata["creationTimestamp"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An image that the bucket was seen to hold, whole.
+
+    Attributes:
+        digest: of the manifest.
+        layers: how many.
+        size: bytes of all blobs.
+        reused_layers: how many of them were there before the build that published it.
+        reused_size: bytes of those.
+    """
+
+    digest: str
+    layers: int
+    size: int
+    reused_layers: int
+    reused_size: int
+
+
+class Absent(enum.Enum):
+    """Looked for, and not there; None would say: not looked for yet."""
+
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What is known of one image's surroundings; None is: not looked at in this pass.
+
+    Attributes:
+        jobs: all Jobs of the image.
+        source: the pinned source, or why there is none.
+        outcome: what the finished Job's pod said.
+        published: what the bucket holds for the input hash.
+        refused: why the last action on the cluster failed.
+    """
+
+    jobs: tuple[JobView, ...] = ()
+    source: PinnedSource | NixImageError | None = None
+    outcome: PublishResult | Absent | NixImageError | None = None
+    published: Published | Absent | NixImageError | None = None
+    refused: NixImageError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Find the revision of the image's source."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindPublished:
+    """Look for the image of these inputs in the bucket."""
+
+    input_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOutcome:
+    """Read what a finished Job's pod said."""
+
+    job: JobView
+
+
+@dataclass(frozen=True, slots=True)
+class CreateJob:
+    """Start a build, or adopt the one of that name."""
+
+    name: str
+    request: BuildRequest
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteJob:
+    """Delete a Job and its pods."""
+
+    job: JobView
+
+
+Look = Resolve | FindPublished | ReadOutcome
+Effect = CreateJob | DeleteJob

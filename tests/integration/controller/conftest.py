@@ -1,0 +1,270 @@
+"""A real API server, a real Git server, a real bucket, and the operator as a process."""
+
+import contextlib
+import functools
+import http.server
+import itertools
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from integration.tiny import tiny_image
+from niximage.api.base import GROUP
+from niximage.bucket import open_store
+from niximage.bucket.records import BuildRecord, save_build
+from support.kubernetes import Cluster, Json, conditions, eventually
+
+PROJECT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="session")
+def cluster(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A control plane with the CRD: etcd, API server, controller manager; no node."""
+    state = tmp_path_factory.mktemp("cluster") / "state"
+    program = [sys.executable, str(PROJECT / "cluster")]
+    mode = ["--state", str(state), "--mode", "control-plane"]
+    try:
+        up = subprocess.run(
+            [*program, "up", *mode], capture_output=True, text=True, timeout=280, check=False
+        )
+        assert up.returncode == 0, up.stdout + up.stderr
+        found = Cluster(tools / "kubectl", state / "kubeconfig")
+        found.do("apply", "-k", str(PROJECT / "crds"))
+        found.do("wait", "--for=condition=Established", f"crd/niximages.{GROUP}", "--timeout=30s")
+        yield found
+    finally:
+        subprocess.run(
+            [*program, "down", "--state", str(state)], capture_output=True, timeout=60, check=True
+        )
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A new namespace."""
+    name = f"team-{next(_numbers)}"
+    cluster.do("create", "namespace", name)
+    yield name
+    # The next test's operator must not find what this one left.
+    cluster.do("delete", "niximages", "--all", "-n", name)
+    cluster.do("delete", "namespace", name, "--wait=false")
+
+
+class GitServer:
+    """A Git repository with the branch nixos-26.05, over plain HTTP."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._bare = folder / "set.git"
+        self._server: http.server.ThreadingHTTPServer | None = None
+        self._port = 0
+        self._git("init", "-q", "--bare", "-b", "nixos-26.05", str(self._bare))
+        self.commit("first")
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/set.git"
+
+    def commit(self, message: str) -> str:
+        """Move the branch by one commit; returns its name."""
+        git = functools.partial(self._git, "--git-dir", str(self._bare))
+        tree = git("hash-object", "-t", "tree", "-w", "--stdin")
+        commit = git("commit-tree", tree, "-m", message)
+        git("update-ref", "refs/heads/nixos-26.05", commit)
+        git("update-server-info")
+        return commit
+
+    def _git(self, *args: str) -> str:
+        who = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org"}
+        who |= {k.replace("AUTHOR", "COMMITTER"): v for k, v in who.items()}
+        done = subprocess.run(
+            ["git", *args],
+            input="",
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+            env={**os.environ, **who},
+        )
+        return done.stdout.strip()
+
+    def start(self) -> None:
+        """Answer, at the same port as before."""
+        handler = functools.partial(_Quiet, directory=str(self._folder))
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", self._port), handler)
+        self._port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        """Refuse connections."""
+        assert self._server is not None
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
+        """Say nothing."""
+
+
+@pytest.fixture
+def git_server(tmp_path: Path) -> Iterator[GitServer]:
+    """A Git server of this test alone."""
+    server = GitServer(tmp_path)
+    yield server
+    with contextlib.suppress(OSError):
+        server.stop()
+
+
+@dataclass
+class Operator:
+    """The operator as a process that can be killed and started again."""
+
+    cluster: Cluster
+    git: GitServer
+    folder: Path
+    bucket: str
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "operator.log"
+
+    def start(self) -> None:
+        """Start it, and wait until it has listed what there is."""
+        before = self.log.read_text() if self.log.exists() else ""
+        environment = {
+            **os.environ,
+            **self.environment,
+            "KUBECONFIG": str(self.cluster.kubeconfig),
+            "NIXIMAGE_BUCKET": self.bucket,
+            "NIXIMAGE_REGISTRY": "127.0.0.1:5000",
+            "NIXIMAGE_NIXPKGS_URL": self.git.url,
+            "NIXIMAGE_BUILDER_IMAGE": "niximage-operator:none",
+            "NIXIMAGE_RETRY_DELAY": "1",
+        }
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "niximage", "operator"],
+                stdout=output,
+                stderr=output,
+                env=environment,
+            )
+        listed = lambda: "listed" in self.log.read_text()[len(before) :]  # noqa: E731 (one use)
+        eventually("the operator starts", listed, log=self.log)
+
+    def kill(self) -> None:
+        """Kill it without a warning."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        """Ask it to stop; returns its exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(30)
+
+    # What a node would do -----------------------------------------------------------------------
+
+    def job(self, namespace: str, *, other_than: str = "") -> Json:
+        """The live Job of the namespace's one NixImage."""
+
+        def look() -> Json | None:
+            jobs = self.cluster.list("jobs", namespace)
+            live = [j for j in jobs if "deletionTimestamp" not in j["metadata"]]
+            return next((j for j in live if j["metadata"]["uid"] != other_than), None)
+
+        return eventually("a Job", look, log=self.log)
+
+    def image(self, namespace: str, wanted: Callable[[Json], object], name: str = "web") -> Json:
+        """The NixImage, once it is as wanted."""
+
+        def look() -> Json | None:
+            found = self.cluster.get("niximage", name, namespace)
+            return found if found is not None and wanted(found) else None
+
+        return eventually("the wanted status", look, log=self.log)
+
+    def image_with(self, namespace: str, kind: str, value: str) -> Json:
+        """The NixImage, once a condition has `status/reason`."""
+        return self.image(namespace, lambda i: conditions(i).get(kind) == value)
+
+    def publish(self, job: Json, *, content: bytes = b"hello\n") -> Json:
+        """Do what the Job's pod would do: publish an image and its record; the result."""
+        environment = job["spec"]["template"]["spec"]["containers"][0]["env"]
+        request = json.loads(
+            next(e["value"] for e in environment if e["name"] == "NIXIMAGE_REQUEST")
+        )
+        image = tiny_image(content)
+        store = open_store(self.bucket)
+        try:
+            digest = image.publish(store, request["repository"]).digest
+            size = sum(d.size for d in image.blobs)
+            record = BuildRecord(
+                digest=digest,
+                size=size,
+                repository=request["repository"],
+                layers=1,
+                reused_layers=0,
+                reused_size=0,
+                revision=request["source"]["revision"],
+            )
+            save_build(store, request["namespace"], request["inputHash"], record)
+        finally:
+            store.close()
+        return {
+            "v": 1,
+            "inputHash": request["inputHash"],
+            "repository": request["repository"],
+            "digest": digest,
+            "layers": 1,
+            "size": size,
+            "reusedLayers": 0,
+            "reusedSize": 0,
+        }
+
+    def end_job(self, job: Json, *, code: int, message: str, step: str = "publish") -> None:
+        """Do what kubelet and Job controller would do when a step has ended."""
+        namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
+        terminated = {"exitCode": code, "message": message, "reason": "Completed"}
+        status = {"name": step, "state": {"terminated": terminated}, **_CONTAINER}
+        kind = "containerStatuses" if step == "publish" else "initContainerStatuses"
+        phase = "Failed" if code else "Succeeded"
+
+        def pod() -> str | None:
+            pods = self.cluster.list("pods", namespace)
+            own = [p for p in pods if p["metadata"]["labels"].get("job-name") == name]
+            return own[0]["metadata"]["name"] if own else None
+
+        found = eventually("the Job's pod", pod)
+        self.cluster.set_status("pod", found, namespace, {"phase": phase, kind: [status]})
+
+
+_CONTAINER = {"image": "x", "imageID": "x", "ready": False, "restartCount": 0}
+
+
+@pytest.fixture
+def operator(cluster: Cluster, git_server: GitServer, tmp_path: Path) -> Iterator[Operator]:
+    """The operator, started, with a bucket of its own."""
+    bucket = tmp_path / "bucket"
+    bucket.mkdir()
+    running = Operator(cluster, git_server, tmp_path, bucket.as_uri())
+    running.start()
+    yield running
+    if running.process is not None and running.process.poll() is None:
+        assert running.stop() == 0, running.log.read_text()[-4000:]
+    log = running.log.read_text()
+    assert "Traceback" not in log, log[-4000:]

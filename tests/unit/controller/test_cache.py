@@ -1,0 +1,131 @@
+"""The cache: events and full lists, in whichever order they come."""
+
+from typing import Any
+
+from niximage.controller.cache import Cache, CachedImage
+from niximage.controller.views import JobState, JobView
+
+
+def image(name: str, version: int, uid: str = "u-1") -> CachedImage:
+    return CachedImage.from_json(
+        {
+            "metadata": {
+                "name": name,
+                "namespace": "team-a",
+                "uid": uid,
+                "resourceVersion": str(version),
+                "managedFields": [{"manager": "kubectl"}],
+            },
+            "spec": {"packages": ["hello"], "source": {"nixpkgs": {"channel": "nixos-26.05"}}},
+        }
+    )
+
+
+def job(name: str, *, of: str = "web", uid: str = "j-1") -> JobView:
+    return JobView.from_json(
+        {
+            "metadata": {
+                "name": name,
+                "namespace": "team-a",
+                "uid": uid,
+                "creationTimestamp": "2026-05-04T12:00:00Z",
+                "labels": {"niximage.dev/image": of},
+            }
+        }
+    )
+
+
+WEB = ("team-a", "web")
+
+
+def test_an_older_version_does_not_replace_a_newer_one() -> None:
+    cache = Cache()
+    cache.put_image(image("web", 10))
+    cache.put_image(image("web", 9))
+    known = cache.image(WEB)
+    assert known is not None
+    assert known.metadata["resourceVersion"] == "10"
+
+
+def test_only_the_metadata_that_is_used_is_kept() -> None:
+    assert "managedFields" not in image("web", 1).metadata
+
+
+def test_a_late_deletion_of_the_former_object_leaves_the_new_one() -> None:
+    cache = Cache()
+    cache.put_image(image("web", 10, uid="u-2"))
+    cache.drop_image(WEB, "u-1")
+    assert cache.image(WEB) is not None
+    cache.drop_image(WEB, "u-2")
+    assert cache.image(WEB) is None
+
+
+def test_jobs_are_found_by_the_image_they_are_labelled_with() -> None:
+    cache = Cache()
+    cache.put_job(job("web-1"))
+    cache.put_job(job("api-1", of="api"))
+    assert [j.name for j in cache.jobs(WEB)] == ["web-1"]
+    assert cache.drop_job(job("web-1", uid="j-0")) == WEB
+    assert len(cache.jobs(WEB)) == 1, "a Job of the same name came after the one that went"
+    cache.drop_job(job("web-1"))
+    assert cache.jobs(WEB) == ()
+
+
+def test_a_full_list_removes_what_the_watch_missed() -> None:
+    cache = Cache()
+    cache.put_image(image("gone", 1))
+    cache.put_job(job("gone-1", of="gone"))
+    cache.begin_list()
+    changed = cache.finish_list([image("web", 2)], [job("web-1")])
+    assert changed == {WEB, ("team-a", "gone")}
+    assert cache.keys() == [WEB]
+    assert cache.jobs(("team-a", "gone")) == ()
+
+
+def test_what_happened_during_a_list_is_newer_than_the_list() -> None:
+    cache = Cache()
+    cache.put_image(image("old", 1))
+    cache.begin_list()
+    cache.put_image(image("web", 5))
+    cache.put_job(job("web-2"))
+    cache.drop_image(("team-a", "old"), "u-1")
+    cache.finish_list([image("web", 4), image("old", 1)], [])
+    known = cache.image(WEB)
+    assert known is not None
+    assert known.metadata["resourceVersion"] == "5"
+    assert cache.image(("team-a", "old")) is None
+    assert [j.name for j in cache.jobs(WEB)] == ["web-2"]
+
+
+def test_a_stored_object_of_another_time_is_kept_with_its_problem() -> None:
+    body: dict[str, Any] = {
+        "metadata": {"name": "web", "namespace": "team-a", "uid": "u", "resourceVersion": "1"},
+        "spec": {"packages": [], "source": {}},
+    }
+    cached = CachedImage.from_json(body)
+    assert cached.image is None
+    assert "spec.packages" in cached.problem
+    assert "exactly one of nixpkgs and git" in cached.problem
+
+
+def test_a_job_is_read_from_its_conditions() -> None:
+    body: dict[str, Any] = {
+        "metadata": {
+            "name": "web-1",
+            "namespace": "team-a",
+            "uid": "j",
+            "creationTimestamp": "2026-05-04T12:00:00Z",
+            "ownerReferences": [{"uid": "u-1", "controller": True}],
+            "annotations": {"niximage.dev/attempt": "x"},
+        },
+        "status": {"conditions": [{"type": "Complete", "status": "False"}]},
+    }
+    view = JobView.from_json(body)
+    assert (view.state, view.owner, view.attempt) == (JobState.LIVE, "u-1", 1)
+    body["status"]["conditions"] = [
+        {"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}
+    ]
+    assert JobView.from_json(body).state is JobState.FAILED
+    assert JobView.from_json(body).failed_for == "DeadlineExceeded"
+    body["metadata"]["deletionTimestamp"] = "2026-05-04T12:01:00Z"
+    assert JobView.from_json(body).state is JobState.DELETING

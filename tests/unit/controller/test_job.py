@@ -1,0 +1,100 @@
+"""The build Job's manifest: what it is called, who owns it, what it may do."""
+
+from typing import Any
+
+from niximage.api.build import BuildRequest
+from niximage.controller.job import job_manifest
+from niximage.controller.settings import Settings
+from niximage.controller.views import CreateJob, JobState, JobView
+from unit.controller.states import REVISION, SETTINGS, inputs, nix_image, pinned
+
+IMAGE = nix_image()
+CREATE = CreateJob(
+    "web-0123456789",
+    BuildRequest(
+        namespace="team-a",
+        repository="team-a/web",
+        input_hash=inputs(IMAGE),
+        system="x86_64-linux",
+        packages=IMAGE.spec.packages,
+        source=pinned(),
+        config=IMAGE.spec.config,
+    ),
+    2,
+)
+
+
+def manifest(settings: Settings = SETTINGS) -> dict[str, Any]:
+    return job_manifest(IMAGE, CREATE, settings)
+
+
+def containers(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    pod = job["spec"]["template"]["spec"]
+    return {c["name"]: c for c in (*pod["initContainers"], *pod["containers"])}
+
+
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    return {e["name"]: e["value"] for e in container["env"]}
+
+
+def test_the_view_reads_what_the_manifest_wrote() -> None:
+    job = manifest()
+    job["metadata"] |= {"uid": "j-1", "creationTimestamp": "2026-05-04T12:00:00Z"}
+    view = JobView.from_json(job)
+    assert (view.owner, view.image, view.input_hash, view.attempt, view.state) == (
+        "u-1",
+        "web",
+        inputs(IMAGE),
+        2,
+        JobState.LIVE,
+    )
+
+
+def test_no_step_has_a_token_or_a_privilege() -> None:
+    pod = manifest()["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in containers(manifest()).values():
+        context = container["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert context["readOnlyRootFilesystem"] is True
+
+
+def test_only_publish_learns_of_the_bucket() -> None:
+    settings = Settings(
+        bucket="file:///srv/images",
+        registry="127.0.0.1:5000",
+        nixpkgs_url="https://example.org/nixpkgs",
+        builder_image="x",
+        bucket_claim="images",
+        publish_environment={"STORAGE_EMULATOR_HOST": "http://10.0.0.1"},
+    )
+    steps = containers(manifest(settings))
+    assert "NIXIMAGE_BUCKET" not in environment(steps["build"])
+    assert "STORAGE_EMULATOR_HOST" not in environment(steps["build"])
+    assert environment(steps["publish"])["NIXIMAGE_BUCKET"] == "file:///srv/images"
+    assert "/srv/images" in {m["mountPath"] for m in steps["publish"]["volumeMounts"]}
+    assert "/srv/images" not in {m["mountPath"] for m in steps["build"]["volumeMounts"]}
+
+
+def test_the_steps_share_the_store_and_the_outputs_and_nothing_else() -> None:
+    steps = containers(manifest())
+    build, publish = (
+        {m["name"] for m in steps[step]["volumeMounts"]} for step in ("build", "publish")
+    )
+    assert build & publish == {"nix", "work"}
+
+
+def test_the_request_travels_whole() -> None:
+    request = BuildRequest.model_validate_json(
+        environment(containers(manifest())["build"])["NIXIMAGE_REQUEST"]
+    )
+    assert request == CREATE.request
+    assert request.source.revision == REVISION
+
+
+def test_the_deadline_is_the_specs_timeout() -> None:
+    assert manifest()["spec"]["activeDeadlineSeconds"] == 3600
+    assert manifest()["spec"]["backoffLimit"] == 0

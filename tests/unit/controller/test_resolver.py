@@ -1,0 +1,93 @@
+"""One question for all images that follow one ref, and no hammering of a server in trouble."""
+
+import asyncio
+
+from niximage.api.build import PinnedSource
+from niximage.api.spec import Source
+from niximage.controller.resolver import Resolver
+from niximage.errors import Reason, Retryable, Terminal
+
+CHANNEL = Source.model_validate({"nixpkgs": {"channel": "nixos-26.05"}})
+
+
+def git(path: str) -> Source:
+    return Source.model_validate(
+        {"git": {"url": "https://example.org/x", "ref": {"branch": "main"}, "path": path}}
+    )
+
+
+class Server:
+    """Answers with a revision or an error, counts questions, and has a clock."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.now = 0.0
+        self.error: Terminal | Retryable | None = None
+        self.asking = asyncio.Event()
+        self.gate: asyncio.Event | None = None
+        self.resolver = Resolver(self.answer, retry_delay=10, clock=lambda: self.now)
+
+    async def answer(self, source: Source) -> PinnedSource:
+        self.asked += 1
+        self.asking.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return PinnedSource(url="https://example.org/x", revision=f"{self.asked:040d}")
+
+
+async def test_a_thousand_askers_ask_once() -> None:
+    server = Server()
+    server.gate = asyncio.Event()
+    askers = [
+        asyncio.create_task(server.resolver.resolve(CHANNEL, max_age=600)) for _ in range(1000)
+    ]
+    await server.asking.wait()
+    server.gate.set()
+    assert len({repr(a) for a in await asyncio.gather(*askers)}) == 1
+    assert server.asked == 1
+
+
+async def test_an_answer_is_kept_as_long_as_the_asker_allows() -> None:
+    server = Server()
+    first = await server.resolver.resolve(CHANNEL, max_age=600)
+    server.now = 599
+    assert await server.resolver.resolve(CHANNEL, max_age=600) == first
+    server.now = 600
+    assert await server.resolver.resolve(CHANNEL, max_age=600) != first
+
+
+async def test_paths_of_one_repository_share_the_question_and_keep_their_paths() -> None:
+    server = Server()
+    one = await server.resolver.resolve(git("one"), max_age=600)
+    two = await server.resolver.resolve(git("two"), max_age=600)
+    assert isinstance(one, PinnedSource)
+    assert isinstance(two, PinnedSource)
+    assert (one.path, two.path) == ("one", "two")
+    assert one.revision == two.revision
+    assert server.asked == 1
+
+
+async def test_a_passing_failure_is_remembered_shortly() -> None:
+    server = Server()
+    server.error = Retryable(Reason.SOURCE_UNAVAILABLE, "503")
+    assert await server.resolver.resolve(CHANNEL, max_age=600) is server.error
+    server.now = 9
+    await server.resolver.resolve(CHANNEL, max_age=600)
+    assert server.asked == 1
+    server.now = 10
+    server.error = None
+    assert isinstance(await server.resolver.resolve(CHANNEL, max_age=600), PinnedSource)
+
+
+async def test_an_asker_that_gives_up_does_not_cancel_the_others() -> None:
+    server = Server()
+    server.gate = asyncio.Event()
+    first = asyncio.create_task(server.resolver.resolve(CHANNEL, max_age=600))
+    await server.asking.wait()
+    second = asyncio.create_task(server.resolver.resolve(CHANNEL, max_age=600))
+    first.cancel()
+    await asyncio.wait([first])
+    server.gate.set()
+    assert isinstance(await second, PinnedSource)
