@@ -18,13 +18,14 @@ from niximage.api.base import Model
 from niximage.api.canonical import canonical_hash, canonical_json
 from niximage.api.image import NixImage, explain
 from niximage.api.spec import Config, Package
-from niximage.errors import NixImageError, Reason, Retryable, plain_text
+from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
 
 BUILDER_VERSION: Final = 1
 """Raised whenever the same inputs would give another image: part of every input hash."""
 
 MESSAGE_LIMIT: Final = 3072  # bytes of a failure's JSON, well below the kubelet's 4096
 RESULT_LIMIT: Final = 1024  # bytes of a result's JSON
+REQUEST_LIMIT: Final = 120 << 10  # bytes of a request's JSON: Linux ends a variable at 128 KiB
 
 SHA256_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
 STORE_PATH_PATTERN: Final = r"^/nix/store/[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,211}$"
@@ -66,6 +67,21 @@ class BuildRequest(Strict):
     packages: Annotated[list[Package], Field(min_length=1, max_length=128)]
     source: PinnedSource
     config: Config
+
+    def to_variable(self) -> str:
+        """The request as an environment variable's value.
+
+        Raises:
+            Terminal: it is longer than REQUEST_LIMIT.
+        """
+        data = canonical_json(self.to_json())
+        if len(data) > REQUEST_LIMIT:
+            raise Terminal(
+                Reason.INVALID_SPEC,
+                f"the spec has {len(data)} bytes; a build takes at most {REQUEST_LIMIT}",
+                hint="Shorten spec.config: put large values into a package instead",
+            )
+        return data.decode()
 
 
 class BuiltPackage(Strict):

@@ -141,44 +141,58 @@ def structural(schema: dict[str, Any]) -> dict[str, Any]:
 def _convert(
     schema: dict[str, Any], definitions: dict[str, Any], path: tuple[str, ...]
 ) -> dict[str, Any]:
-    where = ".".join(path) or "the schema"
     if len(path) > 64:  # noqa: PLR2004 (no API of ours nests so deep: it is a cycle)
-        raise ValueError(f"{where}: the models refer to each other in a circle")
+        raise ValueError(f"{_where(path)}: the models refer to each other in a circle")
     if "$ref" in schema:
         name = schema["$ref"].rsplit("/", 1)[-1]
         siblings = {k: v for k, v in schema.items() if k != "$ref"}
         return _convert({**definitions[name], **siblings}, definitions, path)
     if "anyOf" in schema:
-        return _convert(_optional(schema, where), definitions, path)
+        return _convert(_optional(schema, _where(path)), definitions, path)
 
     result: dict[str, Any] = {}
     for key, value in schema.items():
-        match key:
-            case "properties":
-                result[key] = {
-                    name: _convert(inner, definitions, (*path, name))
-                    for name, inner in value.items()
-                }
-            case "items":
-                result[key] = _convert(value, definitions, (*path, "items"))
-            case "additionalProperties":
-                # False is what pruning does anyway, and structural schemas forbid it.
-                if value is not False:
-                    result[key] = _convert(value, definitions, (*path, "*"))
-            case "const":
-                result["enum"] = [value]
-            case "default":
-                if value not in (None, {}, []):
-                    result[key] = value
-            case "format" if value not in _FORMATS:
-                raise ValueError(f"{where}: Kubernetes has no format {value!r}")
-            case _ if key in _KEPT or key.startswith("x-kubernetes-"):
-                result[key] = value
-            case _ if key in _DROPPED:
-                pass
-            case _:
-                raise ValueError(f"{where}: no structural form for {key!r}")
+        result |= _keyword(key, value, definitions, path)
     return result
+
+
+def _keyword(
+    key: str, value: Any, definitions: dict[str, Any], path: tuple[str, ...]
+) -> dict[str, Any]:
+    """One keyword in the API server's language; {} for one that says nothing there."""
+    match key:
+        case "properties":
+            inner = {n: _convert(v, definitions, (*path, n)) for n, v in value.items()}
+            return {key: inner}
+        case "items":
+            return {key: _convert(value, definitions, (*path, "items"))}
+        case "additionalProperties":
+            # False is what pruning does anyway, and structural schemas forbid it.
+            return {} if value is False else {key: _convert(value, definitions, (*path, "*"))}
+        case "const":
+            return {"enum": [value]}
+        case "default":
+            # The API server refuses null as a default, though only when a CRD is updated.
+            given = _without_nulls(value)
+            return {} if given in (None, {}, []) else {key: given}
+        case "format" if value not in _FORMATS:
+            raise ValueError(f"{_where(path)}: Kubernetes has no format {value!r}")
+        case _ if key in _KEPT or key.startswith("x-kubernetes-"):
+            return {key: value}
+        case _ if key in _DROPPED:
+            return {}
+        case _:
+            raise ValueError(f"{_where(path)}: no structural form for {key!r}")
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    return value
+
+
+def _where(path: tuple[str, ...]) -> str:
+    return ".".join(path) or "the schema"
 
 
 def _optional(schema: dict[str, Any], where: str) -> dict[str, Any]:
