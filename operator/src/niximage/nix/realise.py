@@ -1,0 +1,94 @@
+"""Derivations to outputs in the store: built, or taken from a substituter.
+
+All that is wanted goes to one `nix-store --realise`, so that Nix sees the whole graph and
+builds independent parts side by side.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
+from niximage.image.closure import store_path_name
+from niximage.nix.activity import Activities, Progress
+from niximage.nix.evaluate import EvaluatedPackage
+from niximage.nix.programs import NixStore, run
+
+# The first wording until Nix 2.29, the second since.
+_BUILDER_FAILED = re.compile(
+    r"^(?:builder for '[^']+' |Cannot build '[^']+'\.\s+Reason: builder )(?P<how>failed[^\n;]*)"
+)
+_HASH_MISMATCH = re.compile(r"hash mismatch")
+# The world's fault, said by Nix itself and not by a builder.
+_TROUBLE_OF_THE_WORLD: Final = re.compile(
+    r"No space left on device|unable to download|[Cc]ouldn't resolve host|cannot connect to daemon"
+    r"|database is busy|Cannot allocate memory"
+)
+
+
+def realise(
+    packages: Sequence[EvaluatedPackage],
+    *,
+    store: NixStore,
+    timeout: float,
+    roots: Path,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Bring the chosen outputs of packages into the store.
+
+    Args:
+        packages: what to bring.
+        store: the settings.
+        timeout: seconds it may take.
+        roots: a folder for links that keep the outputs from garbage collection.
+        on_progress: called, from another thread, as builds and downloads go on.
+
+    Raises:
+        Terminal: a derivation does not build, a download is not what its hash says, or it
+            took too long; with the derivation and the last lines of its log.
+        Retryable: no space, no network, or something else that may pass.
+    """
+    activities = Activities()
+
+    def on_line(line: str) -> None:
+        progress = activities.read(line)
+        if progress is not None and on_progress is not None:
+            on_progress(progress)
+
+    wanted = sorted({f"{p.derivation}!{','.join(p.outputs)}" for p in packages})
+    arguments = ["--realise", "--log-format", "internal-json"]
+    arguments += ["--add-root", str(roots / "output"), "--indirect", *wanted]
+    finished = run("nix-store", arguments, store=store, timeout=timeout, on_line=on_line)
+    if finished.code != 0:
+        raise _failure(activities)
+    printed = set(finished.stdout.decode("utf-8", "replace").split())
+    if not printed:
+        raise Retryable(Reason.RESULT_INVALID, "nix-store --realise named no outputs")
+
+
+def _failure(activities: Activities) -> NixImageError:
+    derivation = activities.failed_derivation
+    error = plain_text(activities.error(), 600)
+    if not derivation and _TROUBLE_OF_THE_WORLD.search(error):
+        return Retryable(Reason.BUILD_INTERRUPTED, f"the packages cannot be realised: {error}")
+    if _HASH_MISMATCH.search(error):
+        return Terminal(
+            Reason.HASH_MISMATCH,
+            error,
+            hint="What is downloaded is not what the source's hash says: update the source",
+            derivation=derivation,
+            log_tail=activities.log_tail(derivation),
+        )
+    if derivation:
+        name = store_path_name(derivation).removesuffix(".drv")
+        found = _BUILDER_FAILED.match(error)
+        log = activities.log_tail(derivation)
+        return Terminal(
+            Reason.BUILD_FAILED,
+            f"{name} does not build: {found['how'].rstrip('.') if found else error}",
+            hint="The end of its log says why" if log else "",
+            derivation=derivation,
+            log_tail=log,
+        )
+    return Terminal(Reason.BUILD_FAILED, f"the packages cannot be realised: {error}")
