@@ -1,0 +1,91 @@
+"""The first step: a pinned source to store paths. Runs what tenants wrote."""
+
+import time
+from pathlib import Path
+from typing import Final
+
+from niximage.api.build import BuildOutputs, BuildRequest, BuiltPackage
+from niximage.builder.progress import Say, silent, timed
+from niximage.errors import Reason, Terminal
+from niximage.nix.activity import Progress
+from niximage.nix.evaluate import evaluate
+from niximage.nix.programs import NixStore
+from niximage.nix.realise import realise
+from niximage.source.fetch import fetch
+
+# The name is part of store paths that copy the source whole: the same as Nix's own fetchers'.
+_SOURCE: Final = "source"
+
+
+def run_build(
+    request: BuildRequest,
+    *,
+    nix: NixStore,
+    scratch: Path,
+    roots: Path,
+    timeout: float,
+    allow_file: bool = False,
+    say: Say = silent,
+) -> BuildOutputs:
+    """Fetch the source, evaluate the packages, realise their outputs.
+
+    Args:
+        request: what to build.
+        nix: how the Nix programs are set up.
+        scratch: an empty folder of this step's own.
+        roots: a folder whose links keep outputs from garbage collection; kept until the image
+            is published.
+        timeout: seconds for all of it.
+        allow_file: whether the source may be a `file://` URL.
+        say: takes progress, one line at a time.
+
+    Raises:
+        Terminal: the source, the packages or their builds are at fault, or it took too long.
+        Retryable: the source or a substituter cannot be reached now.
+    """
+    deadline = time.monotonic() + timeout
+
+    def left() -> float:
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            raise Terminal(
+                Reason.BUILD_TIMEOUT,
+                f"the build did not finish within {timeout:.0f} s",
+                hint="Give it more time with spec.timeout",
+            )
+        return seconds
+
+    with timed(say, f"fetched revision {request.source.revision[:12]}"):
+        source = fetch(request.source, scratch / _SOURCE, timeout=left(), allow_file=allow_file)
+    with timed(say, f"evaluated {len(request.packages)} packages"):
+        packages = evaluate(
+            source,
+            request.packages,
+            attribute=request.source.attr,
+            system=request.system,
+            store=nix,
+            timeout=left(),
+            root=scratch / _SOURCE,
+        )
+    outputs = sum(len(package.outputs) for package in packages)
+    with timed(say, f"realised {outputs} outputs"):
+        realise(packages, store=nix, timeout=left(), roots=roots, on_progress=_Narrator(say))
+    return BuildOutputs(
+        packages=[
+            BuiltPackage(attribute=package.attribute, outputs=dict(package.outputs))
+            for package in packages
+        ]
+    )
+
+
+class _Narrator:
+    """Says what begins to be built or fetched, not each step of a counter."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._last = ""
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.what and progress.what != self._last:
+            self._last = progress.what
+            self._say(f"{progress.what} ({progress.done} of {progress.expected} built)")

@@ -1,0 +1,87 @@
+"""Both steps in one process: the same image, with its digest, as a build Job makes."""
+
+import tempfile
+from pathlib import Path
+
+from niximage.api.base import seconds
+from niximage.api.build import BuildRequest, PinnedSource, PublishResult, input_hash
+from niximage.api.image import NixImage
+from niximage.bucket.records import find_build
+from niximage.bucket.store import ObjectStore
+from niximage.builder.build import run_build
+from niximage.builder.progress import Say, silent
+from niximage.builder.publish import run_publish
+from niximage.nix.programs import NixStore
+
+
+def build_image(
+    image: NixImage,
+    source: PinnedSource,
+    bucket: ObjectStore,
+    *,
+    nix: NixStore,
+    system: str,
+    allow_file: bool = False,
+    threads: int | None = None,
+    say: Say = silent,
+) -> PublishResult:
+    """Build an image into a bucket, unless it is there.
+
+    Args:
+        image: what to build.
+        source: its source, pinned.
+        bucket: where the image goes.
+        nix: how the Nix programs are set up.
+        system: what to build for, as Nix says it.
+        allow_file: whether the source may be a `file://` URL.
+        threads: how many blocks are compressed at once; the digest does not depend on it.
+        say: takes progress, one line at a time.
+
+    Raises:
+        Terminal: the image's spec, source or packages are at fault.
+        Retryable: the world was in the way.
+    """
+    request = BuildRequest(
+        namespace=image.metadata.namespace,
+        repository=image.repository,
+        input_hash=input_hash(image, source, system),
+        system=system,
+        packages=list(image.spec.packages),
+        source=source,
+        config=image.spec.config,
+    )
+    if (known := _built_before(request, bucket)) is not None:
+        say(f"{known.repository}@{known.digest} was built before")
+        return known
+    with tempfile.TemporaryDirectory(prefix="niximage-") as folder:
+        scratch = Path(folder)
+        roots = scratch / "roots"
+        roots.mkdir()
+        outputs = run_build(
+            request,
+            nix=nix,
+            scratch=scratch,
+            roots=roots,
+            timeout=seconds(image.spec.timeout),
+            allow_file=allow_file,
+            say=say,
+        )
+        return run_publish(
+            request, outputs, bucket=bucket, nix=nix, scratch=scratch, threads=threads, say=say
+        )
+
+
+def _built_before(request: BuildRequest, bucket: ObjectStore) -> PublishResult | None:
+    """The image of these inputs, if it is there under the name that is asked for."""
+    record = find_build(bucket, request.namespace, request.input_hash)
+    if record is None or record.repository != request.repository:
+        return None
+    return PublishResult(
+        input_hash=request.input_hash,
+        repository=record.repository,
+        digest=record.digest,
+        layers=record.layers,
+        size=record.size,
+        reused_layers=record.layers,
+        reused_size=record.size,
+    )

@@ -1,0 +1,98 @@
+"""What a step of a build Job is told by its environment.
+
+NIXIMAGE_REQUEST              the BuildRequest, as JSON
+NIXIMAGE_BUCKET               the bucket's URL; `publish` only
+NIXIMAGE_SUBSTITUTERS         binary caches, separated by blanks; may be empty
+NIXIMAGE_TRUSTED_PUBLIC_KEYS  whose signatures count, separated by blanks; may be empty
+NIXIMAGE_WORK                 the folder that both steps share; /build by default
+NIXIMAGE_TERMINATION_LOG      where the kubelet reads the result; /dev/termination-log
+NIXIMAGE_BUILD_TIMEOUT        seconds that `build` may take; a day by default, for the
+                              Job's own deadline ends it sooner
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pydantic
+
+from niximage.api.build import REQUEST_LIMIT, BuildRequest
+from niximage.api.image import explain
+from niximage.errors import Reason, Retryable
+from niximage.nix.programs import NixStore
+
+DEFAULT_WORK: Final = "/build"
+DEFAULT_TERMINATION_LOG: Final = "/dev/termination-log"
+DAY: Final = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class BuilderSettings:
+    """What a step is told.
+
+    Attributes:
+        request: what to build.
+        bucket: the bucket's URL, or "" where none was given.
+        nix: how the Nix programs are set up.
+        work: the folder that both steps share.
+        timeout: seconds that `build` may take.
+    """
+
+    request: BuildRequest
+    bucket: str
+    nix: NixStore
+    work: Path
+    timeout: float
+
+    @property
+    def outputs_file(self) -> Path:
+        """Where `build` leaves its outputs for `publish`."""
+        return self.work / "outputs.json"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "BuilderSettings":
+        """Read the settings.
+
+        Raises:
+            Retryable: one is missing or malformed: the operator's fault, not the user's.
+        """
+        text = environment.get("NIXIMAGE_REQUEST", "")
+        if not 0 < len(text.encode()) <= REQUEST_LIMIT:
+            raise _wrong("NIXIMAGE_REQUEST", f"has {len(text.encode())} bytes")
+        try:
+            request = BuildRequest.model_validate_json(text)
+        except pydantic.ValidationError as error:
+            raise _wrong("NIXIMAGE_REQUEST", f"is malformed: {explain(error)}") from None
+        given = environment.get("NIXIMAGE_BUILD_TIMEOUT") or str(DAY)
+        try:
+            timeout = float(given)
+        except ValueError:
+            timeout = 0.0
+        if not 0 < timeout <= DAY:
+            raise _wrong("NIXIMAGE_BUILD_TIMEOUT", f"is {given!r:.40}, not seconds up to a day")
+        return cls(
+            request=request,
+            bucket=environment.get("NIXIMAGE_BUCKET", ""),
+            nix=NixStore(
+                substituters=tuple(environment.get("NIXIMAGE_SUBSTITUTERS", "").split()),
+                trusted_public_keys=tuple(
+                    environment.get("NIXIMAGE_TRUSTED_PUBLIC_KEYS", "").split()
+                ),
+            ),
+            work=Path(environment.get("NIXIMAGE_WORK") or DEFAULT_WORK),
+            timeout=timeout,
+        )
+
+
+def termination_log(environment: Mapping[str, str]) -> Path:
+    """Where the kubelet reads the result; known even where other settings are wrong."""
+    return Path(environment.get("NIXIMAGE_TERMINATION_LOG") or DEFAULT_TERMINATION_LOG)
+
+
+def _wrong(name: str, what: str) -> Retryable:
+    return Retryable(
+        Reason.INTERNAL_ERROR,
+        f"the environment variable {name} {what}",
+        hint="The operator sets it: are operator and builder image of one version?",
+    )

@@ -1,0 +1,23 @@
+"""The demo package set, images of it, and a bucket."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from integration.builder.images import Folder
+from integration.nix.demo import Demo
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """A repository of the demo package set; tests that move it make their own."""
+    return Demo.make(tmp_path_factory.mktemp("demo") / "repository")
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[Folder]:
+    """An empty bucket in a folder."""
+    opened = Folder.open(tmp_path / "bucket")
+    yield opened
+    opened.store.close()
