@@ -80,7 +80,11 @@ class NixImageError(Exception):
         self.log_tail = log_tail
 
     def __str__(self) -> str:
-        return f"{self.message}. {self.hint}" if self.hint else self.message
+        if not self.hint:
+            return self.message
+        if "\n" in self.message:
+            return f"{self.message}\n{self.hint}"
+        return f"{self.message.rstrip('.')}. {self.hint}"
 
 
 class Retryable(NixImageError):  # noqa: N818 (reads as what to do: `except Retryable`)
