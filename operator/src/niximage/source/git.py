@@ -18,6 +18,7 @@ from typing import Final
 from niximage.errors import Reason, Retryable
 from niximage.source.failures import failure, timed_out
 
+END_TIMEOUT: Final = 10.0  # seconds that a killed git may take to be gone
 OUTPUT_LIMIT: Final = 4 << 20  # bytes of what git prints; 40,000 refs
 ERROR_LIMIT: Final = 16 << 10  # bytes of what git complains, its end
 PROTOCOLS: Final = ("http", "https", "ssh")
@@ -217,6 +218,7 @@ async def _finish(process: asyncio.subprocess.Process, url: str) -> Outcome:
         text = (await complaint).decode("utf-8", "replace")
     finally:
         complaint.cancel()
+        await asyncio.wait([complaint])
     return Outcome(await process.wait(), output, text)
 
 
@@ -231,4 +233,11 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     """Kill git with all its helpers, and wait for it, whatever happened."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(END_TIMEOUT):
+            # asyncio stops reading a pipe that runs over, and waits for its end for ever.
+            while await process.stdout.read(1 << 16) or await process.stderr.read(1 << 16):
+                pass
+            await process.wait()
