@@ -7,7 +7,9 @@ it missed; so handlers here only learn and enqueue, which cannot fail, and a ful
 """
 
 import asyncio
+import dataclasses
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +39,7 @@ async def watch(
 
     @kopf.on.login(registry=registry)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+        return _in_a_pod(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def image(event: kopf.RawEvent, **_: Any) -> None:
@@ -57,6 +59,17 @@ async def watch(
         liveness_endpoint=liveness,
         stop_flag=stop,
     )
+
+
+def _in_a_pod(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    """The pod's own cluster by its address: kopf would use the name, and not all have a DNS."""
+    login = kopf.login_with_service_account(**kwargs)
+    host = os.environ.get("KUBERNETES_SERVICE_HOST")
+    port = os.environ.get("KUBERNETES_SERVICE_PORT")
+    if login is None or not host or not port:
+        return login
+    bracketed = f"[{host}]" if ":" in host else host
+    return dataclasses.replace(login, server=f"https://{bracketed}:{port}")
 
 
 def _settings() -> kopf.OperatorSettings:

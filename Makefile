@@ -1,0 +1,69 @@
+# `make help` lists what there is to do.
+
+SHELL := bash
+# Found, or installed, at first use.
+UV = $(eval UV := $$(shell .ci/uv))$(UV)
+RUN = $(UV) run --locked --quiet
+export UV_PYTHON_DOWNLOADS = never
+
+# What the tests run beside the project's own parts: the stock tools that users have.
+TEST_PACKAGES := busybox-static docker-registry git nix-bin skopeo
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
+
+.PHONY: demo demo-down
+demo: ## A cluster, the operator, an image, a pod: from nothing to its output
+	@python3 demo up
+	@python3 demo run
+
+demo-down: ## Remove what the demo made
+	@python3 demo down
+
+.PHONY: test test-unit test-integration test-e2e prepare
+test: prepare ## Run every test, against real parts
+	@$(RUN) pytest
+
+test-unit: ## Run the tests that need nothing but Python
+	@$(RUN) pytest tests/unit
+
+test-integration: prepare ## Run the tests against a control plane, Nix, Git and buckets
+	@$(RUN) pytest tests/integration
+
+test-e2e: prepare ## Run the tests on a whole node
+	@$(RUN) pytest tests/e2e
+
+prepare:
+	@.ci/packages $(TEST_PACKAGES)
+	@$(UV) sync --locked --quiet
+	@python3 cluster tools >/dev/null
+	@python3 images build >/dev/null
+
+.PHONY: lint format
+lint: ## Check style, types, layers, generated files and scripts
+	@.ci/packages git shellcheck
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy operator/src tests
+	$(RUN) mypy cluster
+	$(RUN) mypy images
+	$(RUN) mypy demo
+	$(RUN) lint-imports
+	$(RUN) niximage crds --check crds
+	shellcheck $$(git grep -lE '^#!.*\b(ba)?sh$$')
+
+format: ## Bring the code into shape
+	@$(RUN) ruff check --fix
+	@$(RUN) ruff format
+
+.PHONY: cluster-up cluster-down
+cluster-up: ## Start a local Kubernetes; kubeconfig at .cluster/kubeconfig
+	@python3 cluster up
+
+cluster-down: ## Remove it with all its traces
+	@python3 cluster down
+
+.PHONY: bench
+bench: prepare ## Measure against the alternatives, in the same run
+	@$(RUN) python -m bench

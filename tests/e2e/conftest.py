@@ -1,0 +1,149 @@
+"""A whole node with the operator, a Git server and a bucket, as `make demo` installs them."""
+
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.kubernetes import Cluster, Json, conditions, eventually
+
+PROJECT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Node:
+    """The node, and where its registry answers."""
+
+    cluster: Cluster
+    registry: str
+
+    def apply(self, document: Json) -> None:
+        """Kubectl apply."""
+        self.cluster.do("apply", "-f", "-", given=document)
+
+    def image(self, namespace: str, wanted: Callable[[Json], object], name: str = "web") -> Json:
+        """The NixImage, once it is as wanted; with the operator's log when it is not."""
+
+        def look() -> Json | None:
+            found = self.cluster.get("niximage", name, namespace)
+            return found if found is not None and wanted(found) else None
+
+        try:
+            return eventually("the wanted status", look, within=150)
+        except pytest.fail.Exception as failure:
+            status = (self.cluster.get("niximage", name, namespace) or {}).get("status")
+            log = self.cluster.run(
+                *("logs", "deploy/niximage-operator", "-n", "niximage-system", "--tail=40")
+            )
+            pytest.fail(f"{failure}\n{json.dumps(status, indent=2)}\n{log.stdout}")
+
+    def image_with(self, namespace: str, kind: str, value: str, name: str = "web") -> Json:
+        """The NixImage, once a condition has `status/reason`."""
+        return self.image(namespace, lambda i: conditions(i).get(kind) == value, name)
+
+    def ready(self, namespace: str, name: str = "web") -> Json:
+        """The NixImage, once it is Ready."""
+        return self.image_with(namespace, "Ready", "True/Succeeded", name)
+
+    def output(self, namespace: str, image: str, *command: str) -> str:
+        """What a container of an image prints: a pod of the Restricted profile."""
+        container: Json = {
+            "name": "run",
+            "image": image,
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            },
+        }
+        if command:
+            container["command"] = list(command)
+        name = f"run-{next(_numbers)}"
+        self.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "automountServiceAccountToken": False,
+                    "securityContext": {
+                        "runAsNonRoot": True,
+                        "runAsUser": 1000,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                    "containers": [container],
+                },
+            }
+        )
+
+        def ended() -> str | None:
+            pod: Any = self.cluster.get("pod", name, namespace)
+            phase = pod["status"].get("phase")
+            return phase if phase in ("Succeeded", "Failed") else None
+
+        phase = eventually("the pod ends", ended, within=60)
+        log = self.cluster.do("logs", name, "-n", namespace)
+        assert phase == "Succeeded", log
+        return log
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[Node]:
+    """A node of this test session, with everything installed."""
+    folder = Path(tempfile.mkdtemp(prefix="niximage-e2e-"))  # sockets want a short path
+    state = folder / "state"
+    try:
+        done = subprocess.run(
+            [sys.executable, str(PROJECT / "demo"), "install", "--state", str(state)],
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        tools = _said("cluster", "tools")
+        status = json.loads(_said("cluster", "status", "--json", "--state", str(state)))
+        cluster = Cluster(Path(tools.strip()) / "kubectl", state / "kubeconfig")
+        yield Node(cluster, f"127.0.0.1:{status['registryPort']}")
+    finally:
+        _said("cluster", "down", "--state", str(state))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _said(program: str, *args: str) -> str:
+    return subprocess.run(
+        [sys.executable, str(PROJECT / program), *args],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    ).stdout
+
+
+@pytest.fixture
+def namespace(node: Node) -> Iterator[str]:
+    """A new namespace that takes Restricted pods only."""
+    name = f"team-{next(_numbers)}"
+    node.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {
+                "name": name,
+                "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+            },
+        }
+    )
+    yield name
+    node.cluster.do("delete", "namespace", name, "--wait=false")
