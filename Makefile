@@ -15,7 +15,6 @@ help: ## List the targets
 
 .PHONY: demo demo-down
 demo: ## A cluster, the operator, an image, a pod: from nothing to its output
-	@python3 demo up
 	@python3 demo run
 
 demo-down: ## Remove what the demo made
@@ -46,9 +45,7 @@ lint: ## Check style, types, layers, generated files and scripts
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy operator/src tests
-	$(RUN) mypy cluster
-	$(RUN) mypy images
-	$(RUN) mypy demo
+	for folder in cluster images demo; do MYPYPATH=cluster:$$folder $(RUN) mypy $$folder || exit; done
 	$(RUN) lint-imports
 	$(RUN) niximage crds --check crds
 	shellcheck $$(git grep -lE '^#!.*\b(ba)?sh$$')
