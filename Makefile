@@ -44,7 +44,7 @@ lint: ## Check style, types, layers, generated files and scripts
 	@.ci/packages git shellcheck
 	$(RUN) ruff check
 	$(RUN) ruff format --check
-	$(RUN) mypy operator/src tests
+	$(RUN) mypy operator/src tests bench
 	for folder in cluster images demo; do MYPYPATH=cluster:$$folder $(RUN) mypy $$folder || exit; done
 	$(RUN) lint-imports
 	$(RUN) niximage crds --check crds

@@ -29,12 +29,14 @@ class PathInfo:
         nar_hash: the SHA-256 of its NAR in SRI form, `sha256-<base64>`.
         nar_size: bytes of its NAR.
         references: the store paths it refers to.
+        refers_to_itself: whether its own path is in its files; known once it is in a closure.
     """
 
     path: str
     nar_hash: str
     nar_size: int
     references: tuple[str, ...]
+    refers_to_itself: bool = False
 
     @property
     def name(self) -> str:
@@ -69,6 +71,7 @@ class Closure:
                 info.nar_hash,
                 info.nar_size,
                 tuple(sorted(set(info.references) - {info.path})),
+                refers_to_itself=info.refers_to_itself or info.path in info.references,
             )
             if found.setdefault(info.path, tidy) != tidy:
                 raise _malformed(f"two different infos for {info.path}")

@@ -1,0 +1,1 @@
+"""Benchmarks against the alternatives, in the same run: see README.md."""
