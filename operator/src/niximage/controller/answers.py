@@ -7,7 +7,7 @@ from typing import Final
 import pydantic
 
 from niximage.api.base import seconds
-from niximage.api.build import PinnedSource
+from niximage.api.build import PinnedBase, PinnedSource
 from niximage.api.image import NixImage
 from niximage.api.status import (
     Artifact,
@@ -71,6 +71,14 @@ class Case:
         return ready if self.is_current and self.status.is_true(ConditionType.READY) else None
 
     @property
+    def base(self) -> PinnedBase | None:
+        """The image below this one, as far as it is known; None where there is none."""
+        base = self.image.spec.base
+        if base is not None and base.image is not None:
+            return PinnedBase.of_registry(base.image)
+        return self.observed.base if isinstance(self.observed.base, PinnedBase) else None
+
+    @property
     def poll(self) -> float | None:
         """Seconds until a moving source is looked up again; None for a fixed one."""
         git, nixpkgs = self.image.spec.source.git, self.image.spec.source.nixpkgs
@@ -113,6 +121,23 @@ def seen(case: Case) -> NixImageStatus:
     )
 
 
+def waiting(case: Case, source: SourceStatus, words: str) -> Decision:
+    """Nothing can be built before the base is; a good image stays Ready."""
+    status = case.status.model_copy(
+        update={"source": source, "current_build": None, "failure": None}
+    )
+    resolved = say.source_resolved(_pinned_words(source))
+    if case.standing is not None:
+        return Decision(
+            status=case.said(status, kept(case.standing), resolved), requeue_after=case.poll
+        )
+    told = (
+        say.ready_unknown(Reason.PROGRESSING, words),
+        say.reconciling(Reason.PROGRESSING, words),
+    )
+    return Decision(status=case.said(status, *told, resolved), requeue_after=case.poll)
+
+
 def building(case: Case, source: SourceStatus, job: JobView | None) -> NixImageStatus:
     """A Job is at it, or about to be; a good image of an older source stays Ready."""
     count = len(case.image.spec.packages)
@@ -142,9 +167,9 @@ def ready(case: Case, status: NixImageStatus, source: SourceStatus) -> Decision:
     """The image of these inputs is published, and `status.artifact` tells of it."""
     artifact = status.artifact
     assert artifact is not None
-    words = f"{artifact.layers} layers, {_bytes(artifact.size)}"
+    words = f"{_layers(artifact.layers)}, {_bytes(artifact.size)}"
     if artifact.reused_layers:
-        words += f"; {artifact.reused_layers} layers, {_bytes(artifact.reused_size)} reused"
+        words += f"; {_layers(artifact.reused_layers)}, {_bytes(artifact.reused_size)} reused"
     status = status.model_copy(update={"source": source, "current_build": None, "failure": None})
     status = case.said(
         status, say.ready(Reason.SUCCEEDED, words), say.source_resolved(_pinned_words(source))
@@ -281,6 +306,10 @@ def source_status(case: Case, pinned: PinnedSource) -> SourceStatus:
 def _pinned_words(source: SourceStatus) -> str:
     name = source.ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
     return f"{name or source.url} is at {source.short_revision}"
+
+
+def _layers(count: int) -> str:
+    return f"{count} layer{'' if count == 1 else 's'}"
 
 
 def _bytes(count: int) -> str:
