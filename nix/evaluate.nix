@@ -8,12 +8,11 @@
 #   source    absolute path of the file or folder to import
 #   attr      attribute path, as a list, of the value in it that holds the packages
 #   system    what to build for, for example "x86_64-linux"
-#   config    nixpkgs' configuration, for sources that take one
 #   guard     whether to report throws, or to let them end the evaluation with their message
 #   packages  list of { path = attribute path as a list; outputs = null | ["*"] | names; }
 #
 # The answer:
-#   source    { status = "ok" | "missing" | "not-a-set"; at; type; takesConfig; }
+#   source    { status = "ok" | "missing" | "not-a-set"; at; type; }
 #   packages  for each request, in order:
 #             { status = "ok"; derivation; outputs; chosen = [ { name; path; } ]; }
 #             { status = "missing"; at; }           `at`: how far the path leads to a set
@@ -35,7 +34,8 @@ let
 
   # nixpkgs' call signature; a source takes of it what it names.
   arguments = {
-    inherit (asked) system config;
+    inherit (asked) system;
+    config = { };
     overlays = [ ];
   };
 
@@ -44,13 +44,11 @@ let
     let xml = toXML function;
     in replaceStrings [ "ellipsis=\"1\"" "<varpat " ] [ "" "" ] xml != xml;
 
-  argumentsFor = function:
-    if takesAnything function then arguments
-    else intersectAttrs (functionArgs function) arguments;
-
-  call = value: if isFunction value then value (argumentsFor value) else value;
-
-  takesConfig = value: isFunction value && hasAttr "config" (argumentsFor value);
+  call = value:
+    if !isFunction value then value
+    else value (
+      if takesAnything value then arguments else intersectAttrs (functionArgs value) arguments
+    );
 
   # Follows a path as far as sets go.
   walk = seen: value: rest:
@@ -68,16 +66,14 @@ let
     }
     else walk (seen ++ [ name ]) (getAttr name here.value) (tail rest);
 
-  imported = import (/. + asked.source);
-
-  source = walk [ ] (call imported) asked.attr;
+  source = walk [ ] (call (import (/. + asked.source))) asked.attr;
 
   packageSet = call source.value;
 
   sourceStatus =
     if source.status != "found" then source
     else if !isAttrs packageSet then { status = "not-a-set"; type = typeOf packageSet; }
-    else { status = "ok"; takesConfig = takesConfig imported || takesConfig source.value; };
+    else { status = "ok"; };
 
   isDerivation = value: isAttrs value && (value.type or null) == "derivation";
 

@@ -42,7 +42,6 @@ def _describe(entry: FileEntry) -> list[Any]:
         entry.name.decode("latin-1"),
         entry.kind.value,
         entry.mode,
-        [entry.uid, entry.gid],
         entry.target.decode("latin-1"),
         hashlib.sha256(entry.content).hexdigest(),
     ]

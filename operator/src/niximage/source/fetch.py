@@ -7,11 +7,10 @@ one before, until the commit is there.
 
 import asyncio
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from niximage.api.build import TIME_LIMIT, PinnedSource
+from niximage.api.build import PinnedSource
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 from niximage.source.failures import shown_url
 from niximage.source.git import Deadline, must_git, run_git
@@ -20,22 +19,7 @@ from niximage.source.git import Deadline, must_git, run_git
 _FINAL: Final = frozenset({Reason.AUTHENTICATION_FAILED, Reason.INTERNAL_ERROR})
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A revision's files.
-
-    Attributes:
-        path: the file or folder that the source's path names, resolved.
-        time: when the revision was committed, in seconds since 1970.
-    """
-
-    path: Path
-    time: int
-
-
-def fetch(
-    source: PinnedSource, folder: Path, *, timeout: float, allow_file: bool = False
-) -> Fetched:
+def fetch(source: PinnedSource, folder: Path, *, timeout: float, allow_file: bool = False) -> Path:
     """Put a revision's files into a folder. Not for use inside a running event loop.
 
     Args:
@@ -46,7 +30,7 @@ def fetch(
         allow_file: whether `file://` URLs may be used.
 
     Returns:
-        The file or folder that `source.path` names, inside the folder, and the commit's time.
+        The file or folder that `source.path` names, resolved, inside the folder.
 
     Raises:
         Retryable: the repository cannot be reached now.
@@ -55,10 +39,9 @@ def fetch(
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise Terminal(Reason.INVALID_SOURCE, f"{folder} is not empty", hint="Name an empty folder")
-    deadline = Deadline.after(timeout)
-    time = asyncio.run(_check_out(source, folder, deadline, allow_file=allow_file))
+    asyncio.run(_check_out(source, folder, Deadline.after(timeout), allow_file=allow_file))
     shutil.rmtree(folder / ".git")
-    return Fetched(inside(folder, source), time)
+    return inside(folder, source)
 
 
 def inside(folder: Path, source: PinnedSource) -> Path:
@@ -88,9 +71,7 @@ def inside(folder: Path, source: PinnedSource) -> Path:
 
 async def _check_out(
     source: PinnedSource, folder: Path, deadline: Deadline, *, allow_file: bool
-) -> int:
-    """Check out a revision; returns the time of its commit."""
-
+) -> None:
     async def git(*arguments: str) -> bytes:
         return await must_git(
             *arguments, url=source.url, deadline=deadline, folder=folder, allow_file=allow_file
@@ -131,9 +112,6 @@ async def _check_out(
     head = (await git("rev-parse", "--verify", "HEAD")).decode().strip()
     if head != source.revision:
         raise _not_found(source, None)
-    # A commit's author may claim any time; no image can be older than 1970 or of the year 10000.
-    time = (await git("show", "--no-patch", "--format=%ct", "HEAD")).strip()
-    return min(int(time), TIME_LIMIT) if time.isdigit() else 0
 
 
 def _not_found(source: PinnedSource, trouble: NixImageError | None) -> NixImageError:
