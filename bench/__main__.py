@@ -9,7 +9,7 @@ import importlib
 import json
 from pathlib import Path
 
-NAMES = ("planner",)
+NAMES = ("packing", "planner")
 RESULTS = Path(__file__).with_name("results.json")
 
 

@@ -23,7 +23,16 @@ HERE = Path(__file__).resolve().parent
 KEPT_ARCHIVES = 3  # of each image: one may be on its way into a cluster
 
 OPERATOR_BASE = debian.Base(
-    packages=("nix-bin", "git", "ca-certificates", "xz-utils", "tini", "python3", "python3-venv")
+    packages=(
+        "nix-bin",
+        "git",
+        "skopeo",
+        "ca-certificates",
+        "xz-utils",
+        "tini",
+        "python3",
+        "python3-venv",
+    )
 )
 DEMO_BASE = debian.Base(packages=("lighttpd", "git", "tini"))
 

@@ -8,11 +8,12 @@
 #   source    absolute path of the file or folder to import
 #   attr      attribute path, as a list, of the value in it that holds the packages
 #   system    what to build for, for example "x86_64-linux"
+#   config    nixpkgs' configuration, for sources that take one
 #   guard     whether to report throws, or to let them end the evaluation with their message
 #   packages  list of { path = attribute path as a list; outputs = null | ["*"] | names; }
 #
 # The answer:
-#   source    { status = "ok" | "missing" | "not-a-set"; at; type; }
+#   source    { status = "ok" | "missing" | "not-a-set"; at; type; takesConfig; }
 #   packages  for each request, in order:
 #             { status = "ok"; derivation; outputs; chosen = [ { name; path; } ]; }
 #             { status = "missing"; at; }           `at`: how far the path leads to a set
@@ -34,8 +35,7 @@ let
 
   # nixpkgs' call signature; a source takes of it what it names.
   arguments = {
-    inherit (asked) system;
-    config = { };
+    inherit (asked) system config;
     overlays = [ ];
   };
 
@@ -44,11 +44,13 @@ let
     let xml = toXML function;
     in replaceStrings [ "ellipsis=\"1\"" "<varpat " ] [ "" "" ] xml != xml;
 
-  call = value:
-    if !isFunction value then value
-    else value (
-      if takesAnything value then arguments else intersectAttrs (functionArgs value) arguments
-    );
+  argumentsFor = function:
+    if takesAnything function then arguments
+    else intersectAttrs (functionArgs function) arguments;
+
+  call = value: if isFunction value then value (argumentsFor value) else value;
+
+  takesConfig = value: isFunction value && hasAttr "config" (argumentsFor value);
 
   # Follows a path as far as sets go.
   walk = seen: value: rest:
@@ -66,14 +68,16 @@ let
     }
     else walk (seen ++ [ name ]) (getAttr name here.value) (tail rest);
 
-  source = walk [ ] (call (import (/. + asked.source))) asked.attr;
+  imported = import (/. + asked.source);
+
+  source = walk [ ] (call imported) asked.attr;
 
   packageSet = call source.value;
 
   sourceStatus =
     if source.status != "found" then source
     else if !isAttrs packageSet then { status = "not-a-set"; type = typeOf packageSet; }
-    else { status = "ok"; };
+    else { status = "ok"; takesConfig = takesConfig imported || takesConfig source.value; };
 
   isDerivation = value: isAttrs value && (value.type or null) == "derivation";
 

@@ -194,13 +194,19 @@ let
     outputHash = "0000000000000000000000000000000000000000000000000000000000000000";
   };
 
+  # nixpkgs' three questions to its configuration.
   unfree-tool =
     if config.allowUnfree or false then program "unfree-tool" "6.1.7" "echo not free\n"
     else refused "unfree-tool-6.1.7" "has an unfree license (‘unfree’)";
 
-  insecure-tool = refused "insecure-tool-1.0.2u" "is marked as insecure";
+  insecure-tool =
+    if builtins.elem "insecure-tool-1.0.2u" (config.permittedInsecurePackages or [ ])
+    then program "insecure-tool" "1.0.2u" "echo not secure\n"
+    else refused "insecure-tool-1.0.2u" "is marked as insecure";
 
-  marked-broken = refused "marked-broken-0.1" "is marked as broken";
+  marked-broken =
+    if config.allowBroken or false then program "marked-broken" "0.1" "echo not broken\n"
+    else refused "marked-broken-0.1" "is marked as broken";
 
   throws = throw "'throws' has been removed, as nobody maintained it. Use 'hello' instead";
 

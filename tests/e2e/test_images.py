@@ -82,7 +82,7 @@ def test_a_pod_and_this_machine_make_the_same_digest(
     (tmp_path / "bucket").mkdir()
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "niximage", "build", "--file", str(file)),
+            *(sys.executable, "-m", "niximage", "build", "--json", "--file", str(file)),
             *("--bucket", (tmp_path / "bucket").as_uri(), "--substituters", ""),
             *("--nixpkgs-url", image["status"]["source"]["url"]),
         ],

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from integration.nix.demo import SYSTEM, Demo
-from niximage.api.build import PublishResult
+from niximage.api.base_image import Base, NixImageReference
+from niximage.api.build import PinnedBase, PublishResult
 from niximage.api.image import Metadata, NixImage
 from niximage.api.spec import Config, GitRef, GitSource, NixImageSpec, Source
 from niximage.bucket import ObjectStore, keys, open_store
@@ -14,10 +15,14 @@ from niximage.builder.local import build_image
 from niximage.nix.programs import NixStore
 
 
-def nix_image(name: str, *packages: str, config: Config | None = None) -> NixImage:
+def nix_image(
+    name: str, *packages: str, config: Config | None = None, **spec_fields: Any
+) -> NixImage:
     """A NixImage of the namespace `team`."""
     source = Source(git=GitSource(url="https://example.org/set", ref=GitRef(branch="nixos-26.05")))
-    spec = NixImageSpec(packages=list(packages), source=source, config=config or Config())
+    spec = NixImageSpec(
+        packages=list(packages), source=source, config=config or Config(), **spec_fields
+    )
     return NixImage(metadata=Metadata(name=name, namespace="team"), spec=spec)
 
 
@@ -42,14 +47,21 @@ class Folder:
         config: Config | None = None,
         threads: int | None = None,
         said: list[str] | None = None,
+        base: PinnedBase | None = None,
+        **spec_fields: Any,
     ) -> PublishResult:
         """Build an image of the demo package set into this bucket."""
+        if base is not None and base.image:
+            spec_fields["base"] = Base(image=str(base))
+        elif base is not None:
+            spec_fields["base"] = Base(niximage=NixImageReference(name="base"))
         return build_image(
-            nix_image(name, *packages, config=config),
+            nix_image(name, *packages, config=config, **spec_fields),
             demo.source,
             self.store,
             nix=NixStore(),
             system=SYSTEM,
+            base=base,
             allow_file=True,
             threads=threads,
             say=(said if said is not None else []).append,

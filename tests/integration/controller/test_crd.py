@@ -43,6 +43,61 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an interval of seconds": ({"interval": "5s"}, "interval must be between 1m and 744h"),
     "a timeout of days": ({"timeout": "48h"}, "timeout must be between 30s and 24h"),
+    "no base in a base": ({"base": {}}, "set exactly one of niximage and image"),
+    "a base by tag": ({"base": {"image": "docker.io/library/debian:12"}}, "spec.base.image"),
+    "a base of no host": (
+        {"base": {"image": f"library/debian@sha256:{'a' * 64}"}},
+        "spec.base.image",
+    ),
+    "itself as its base": (
+        {"base": {"niximage": {"name": "web"}}},
+        "an image cannot be its own base",
+    ),
+    "more layers than runtimes take": ({"layering": {"maxLayers": 126}}, "spec.layering.maxLayers"),
+    "a path of files twice": (
+        {"files": [{"path": "/a", "content": ""}, {"path": "/a", "directory": True}]},
+        "Duplicate value",
+    ),
+    "large files": (
+        {"files": [{"path": "/a", "content": "ä" * 16384}, {"path": "/b", "content": "x" * 32769}]},
+        "files may have 65536 bytes together",
+    ),
+    "large files in base64": (
+        {"files": [{"path": f"/{n}", "contentBase64": "A" * 40000} for n in range(2)]},
+        "files may have 65536 bytes together",
+    ),
+    "a file outside": (
+        {"files": [{"path": "/etc/../nix", "content": ""}]},
+        "path must have no '.' or '..' in it",
+    ),
+    "a file here": ({"files": [{"path": "/etc/.", "content": ""}]}, "path must have no '.' or"),
+    "a file in the store": (
+        {"files": [{"path": "/nix", "content": ""}]},
+        "path must not lie in /nix, /proc, /sys or /dev",
+    ),
+    "a file of the runtime's": (
+        {"files": [{"path": "/etc/hosts", "content": ""}]},
+        "the container runtime provides /etc/hosts",
+    ),
+    "a file of nothing": ({"files": [{"path": "/x"}]}, "set exactly one of content"),
+    "a file and a link": (
+        {"files": [{"path": "/x", "content": "", "symlink": "/y"}]},
+        "set exactly one of content",
+    ),
+    "no directory": ({"files": [{"path": "/x", "directory": False}]}, "spec.files[0].directory"),
+    "a link with a mode": (
+        {"files": [{"path": "/x", "symlink": "/y", "mode": "0777"}]},
+        "a symlink has no mode",
+    ),
+    "a mode that is not octal": (
+        {"files": [{"path": "/x", "content": "", "mode": "0968"}]},
+        "spec.files[0].mode",
+    ),
+    "a path without a slash": ({"files": [{"path": "x", "content": ""}]}, "spec.files[0].path"),
+    "bytes that are no base64": (
+        {"files": [{"path": "/x", "contentBase64": "AAA"}]},
+        "spec.files[0].contentBase64",
+    ),
 }
 
 

@@ -43,7 +43,7 @@ class Demo:
 
     def check_out(self, folder: Path) -> Path:
         """The set's files in a folder."""
-        return fetch(self.source, folder, timeout=60, allow_file=True)
+        return fetch(self.source, folder, timeout=60, allow_file=True).path
 
 
 def make_repository(*arguments: str | Path) -> str:

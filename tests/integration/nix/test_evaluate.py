@@ -7,13 +7,18 @@ from pathlib import Path
 import pytest
 
 from integration.nix.demo import SYSTEM
+from niximage.api.contents import NixpkgsConfig
 from niximage.errors import Reason, Terminal
 from niximage.nix.evaluate import EvaluatedPackage, evaluate
 from niximage.nix.programs import NixStore
 
 
 def look_up(
-    source: Path, *packages: str, attribute: str | None = None, timeout: float = 60
+    source: Path,
+    *packages: str,
+    attribute: str | None = None,
+    timeout: float = 60,
+    config: NixpkgsConfig | None = None,
 ) -> tuple[EvaluatedPackage, ...]:
     return evaluate(
         source,
@@ -22,12 +27,18 @@ def look_up(
         system=SYSTEM,
         store=NixStore(),
         timeout=timeout,
+        config=config,
     )
 
 
-def refused(source: Path, *packages: str, attribute: str | None = None) -> Terminal:
+def refused(
+    source: Path,
+    *packages: str,
+    attribute: str | None = None,
+    config: NixpkgsConfig | None = None,
+) -> Terminal:
     with pytest.raises(Terminal) as caught:
-        look_up(source, *packages, attribute=attribute)
+        look_up(source, *packages, attribute=attribute, config=config)
     return caught.value
 
 
@@ -93,16 +104,65 @@ def test_what_is_no_package_says_what_it_is(demo_folder: Path) -> None:
     )
 
 
-def test_refused_packages_are_told_in_nixpkgs_words(demo_folder: Path) -> None:
+def test_refused_packages_are_told_with_what_allows_them(demo_folder: Path) -> None:
     error = refused(demo_folder, "unfree-tool", "insecure-tool", "marked-broken", "hello")
     assert error.reason is Reason.UNFREE_OR_INSECURE
     assert error.message == (
         "3 of 4 packages cannot be used:\n"
-        "unfree-tool: Package ‘unfree-tool-6.1.7’ in default.nix:25 has an unfree license"
-        " (‘unfree’)\n"
-        "insecure-tool: Package ‘insecure-tool-1.0.2u’ in default.nix:25 is marked as insecure\n"
-        "marked-broken: Package ‘marked-broken-0.1’ in default.nix:25 is marked as broken"
+        "unfree-tool: unfree-tool-6.1.7 in default.nix:25 has an unfree license (‘unfree’);"
+        " to allow it, set spec.nixpkgsConfig.allowUnfree: true\n"
+        "insecure-tool: insecure-tool-1.0.2u in default.nix:25 is marked as insecure;"
+        " to allow it, set spec.nixpkgsConfig.permittedInsecurePackages: [insecure-tool-1.0.2u]\n"
+        "marked-broken: marked-broken-0.1 in default.nix:25 is marked as broken;"
+        " to allow it, set spec.nixpkgsConfig.allowBroken: true"
     )
+    assert error.hint == "Allow them as said above, or choose other packages"
+
+
+def test_what_is_allowed_is_taken(demo_folder: Path) -> None:
+    config = NixpkgsConfig(
+        allow_unfree=True,
+        allow_broken=True,
+        permitted_insecure_packages=["insecure-tool-1.0.2u"],
+    )
+    found = look_up(demo_folder, "unfree-tool", "insecure-tool", "marked-broken", config=config)
+    assert len(found) == 3
+
+
+def test_nothing_more_is_allowed_than_was_said(demo_folder: Path) -> None:
+    config = NixpkgsConfig(allow_unfree=True, permitted_insecure_packages=["insecure-tool-1.0.2"])
+    error = refused(demo_folder, "unfree-tool", "insecure-tool", "marked-broken", config=config)
+    assert [line.partition(":")[0] for line in error.message.split("\n")[1:]] == [
+        "insecure-tool",
+        "marked-broken",
+    ]
+
+
+REFUSAL = 'throw "Package ‘p-1’ in x.nix:1 is marked as broken, refusing to evaluate."'
+
+
+@pytest.mark.parametrize(
+    ("function", "attribute", "way"),
+    [
+        ("{ system }: { p = %s; }", None, "the source takes no config: allow it there"),
+        ("{ p = %s; }", None, "the source takes no config: allow it there"),
+        ("{ config }: { p = %s; }", None, "to allow it, set spec.nixpkgsConfig.allowBroken: true"),
+        ("{ a = { ... }: { p = %s; }; }", "a", "to allow it, set spec.nixpkgsConfig.allowBroken"),
+    ],
+)
+def test_a_source_without_config_is_not_told_to_have_one(
+    tmp_path: Path, function: str, attribute: str | None, way: str
+) -> None:
+    source = written(tmp_path, function % f'{{ type = "derivation"; drvPath = {REFUSAL}; }}')
+    error = refused(source, "p", attribute=attribute)
+    assert error.message.startswith(f"p: p-1 in x.nix:1 is marked as broken; {way}")
+
+
+def test_an_empty_configuration_is_what_others_call_the_source_with(tmp_path: Path) -> None:
+    source = written(
+        tmp_path, f"{{ system, config }}: assert config == {{ }}; {{ p = {PACKAGE}; }}"
+    )
+    assert len(look_up(source, "p", config=NixpkgsConfig(allow_unfree=False))) == 1
 
 
 def test_a_throw_is_told_with_its_message(demo_folder: Path) -> None:

@@ -28,10 +28,16 @@ def names(folder: Path) -> list[str]:
 
 def test_the_files_of_a_branch_s_commit(url: str, repository: Repository, tmp_path: Path) -> None:
     revision = repository.commit("more", **{"default.nix": "42", "nix__lib.nix": "{ }"})
-    target = fetch(pinned(url, revision), tmp_path / "out", timeout=30)
+    target = fetch(pinned(url, revision), tmp_path / "out", timeout=30).path
     assert target == tmp_path / "out"
     assert (target / "default.nix").read_text() == "42"
     assert names(target) == ["default.nix", "nix/lib.nix", "nix/set.nix"]
+
+
+def test_the_commit_s_time_comes_along(smart: str, repository: Repository, tmp_path: Path) -> None:
+    fetched = fetch(pinned(smart, repository.git("rev-parse", "HEAD")), tmp_path / "o", timeout=30)
+    assert fetched.time == int(repository.git("show", "--no-patch", "--format=%ct", "HEAD"))
+    assert fetched.time > 1_700_000_000
 
 
 def test_an_older_commit_after_the_branch_moved(
@@ -39,7 +45,7 @@ def test_an_older_commit_after_the_branch_moved(
 ) -> None:
     old = repository.commit("old", **{"default.nix": "old"})
     repository.commit("new", **{"default.nix": "new"})
-    target = fetch(pinned(url, old), tmp_path / "out", timeout=30)
+    target = fetch(pinned(url, old), tmp_path / "out", timeout=30).path
     assert (target / "default.nix").read_text() == "old"
 
 
@@ -51,7 +57,7 @@ def test_a_commit_of_another_branch(
     side = repository.commit("side", **{"default.nix": "side"})
     repository.git("checkout", "--quiet", "main")
     repository.commit("main goes on")
-    target = fetch(pinned(url, side, ref=ref), tmp_path / "out", timeout=30)
+    target = fetch(pinned(url, side, ref=ref), tmp_path / "out", timeout=30).path
     assert (target / "default.nix").read_text() == "side"
 
 
@@ -59,15 +65,17 @@ def test_equal_revisions_give_equal_folders(
     smart: str, repository: Repository, tmp_path: Path
 ) -> None:
     revision = repository.commit("one")
-    folders = [fetch(pinned(smart, revision), tmp_path / n, timeout=30) for n in "ab"]
+    folders = [fetch(pinned(smart, revision), tmp_path / n, timeout=30).path for n in "ab"]
     assert names(folders[0]) == names(folders[1])
     assert not any(".git" in name for name in names(folders[0]))
 
 
 def test_a_file_or_folder_within(url: str, repository: Repository, tmp_path: Path) -> None:
     revision = repository.git("rev-parse", "HEAD")
-    assert fetch(pinned(url, revision, "nix"), tmp_path / "a", timeout=30) == tmp_path / "a/nix"
-    file = fetch(pinned(url, revision, "nix/set.nix"), tmp_path / "b", timeout=30)
+    assert (
+        fetch(pinned(url, revision, "nix"), tmp_path / "a", timeout=30).path == tmp_path / "a/nix"
+    )
+    file = fetch(pinned(url, revision, "nix/set.nix"), tmp_path / "b", timeout=30).path
     assert file.read_text() == "{ }"
 
 
@@ -96,7 +104,7 @@ def test_a_link_never_leads_out(
 def test_a_link_within_is_followed(smart: str, repository: Repository, tmp_path: Path) -> None:
     (repository.tree / "link.nix").symlink_to("nix/set.nix")
     revision = repository.commit("link")
-    target = fetch(pinned(smart, revision, "link.nix"), tmp_path / "out", timeout=30)
+    target = fetch(pinned(smart, revision, "link.nix"), tmp_path / "out", timeout=30).path
     assert target == tmp_path / "out/nix/set.nix"
 
 
@@ -147,7 +155,7 @@ def test_local_paths_are_refused(repository: Repository, tmp_path: Path) -> None
     revision = repository.git("rev-parse", "HEAD")
     source = pinned(repository.bare.as_uri(), revision)
     assert failing(source, tmp_path / "out").reason is Reason.INVALID_SOURCE
-    target = fetch(source, tmp_path / "allowed", timeout=30, allow_file=True)
+    target = fetch(source, tmp_path / "allowed", timeout=30, allow_file=True).path
     assert (target / "nix/set.nix").exists()
 
 
@@ -170,5 +178,5 @@ def test_neither_submodules_nor_filters_nor_hooks_run(
             ".lfsconfig": "[lfs]\n\turl = http://127.0.0.1:1/\n",
         },
     )
-    target = fetch(pinned(smart, revision), tmp_path / "out", timeout=30)
+    target = fetch(pinned(smart, revision), tmp_path / "out", timeout=30).path
     assert (target / "nix/set.nix").read_text() == "{ }"

@@ -5,10 +5,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic.alias_generators import to_camel
 
-from niximage.api.build import PinnedSource, input_hash
+from niximage.api.build import BuildRequest, PinnedBase, PinnedSource, input_hash
 from niximage.api.canonical import canonical_hash, canonical_json
+from niximage.api.contents import ImageFile
 from niximage.api.image import NixImage
+from niximage.api.spec import NixImageSpec
+from niximage.image.entries import FileEntry
+from niximage.image.root import file_entry
 
 PINNED = PinnedSource(url="https://example.org/x", revision="a" * 40)
 SYSTEM = "x86_64-linux"
@@ -29,6 +34,37 @@ def test_order_of_packages_and_names_of_sources_do_not_matter() -> None:
     assert input_hash(image(interval="1h", suspend=True, timeout="2h"), PINNED, SYSTEM) == same
 
 
+FILES = [{"path": "/b", "content": "x"}, {"path": "/a", "directory": True}]
+
+# Two ways to write one thing.
+ALIKE: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {"nixpkgsConfig": {}, "layering": {}, "config": {}, "files": [], "nixDatabase": False}),
+    ({}, {"compression": "zstd", "layering": {"maxLayers": 64, "strategy": "Auto"}}),
+    ({}, {"config": {"created": "Epoch", "env": [], "labels": {}}}),
+    ({}, {"nixpkgsConfig": {"allowUnfree": False, "permittedInsecurePackages": []}}),
+    ({"config": {"volumes": ["/a", "/b"]}}, {"config": {"volumes": ["/b", "/a"]}}),
+    ({"files": FILES}, {"files": FILES[::-1]}),
+    (
+        {"files": FILES},
+        {
+            "files": [
+                {"path": "/a", "directory": True, "mode": "755", "uid": 0},
+                {"path": "/b", "contentBase64": "eA==", "mode": "0644"},
+            ]
+        },
+    ),
+    (
+        {"nixpkgsConfig": {"permittedInsecurePackages": ["a-1", "b-2"]}},
+        {"nixpkgsConfig": {"permittedInsecurePackages": ["b-2", "a-1"]}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE)
+def test_what_means_the_same_has_the_same_hash(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert input_hash(image(**one), PINNED, SYSTEM) == input_hash(image(**other), PINNED, SYSTEM)
+
+
 @pytest.mark.parametrize(
     "spec",
     [
@@ -38,6 +74,15 @@ def test_order_of_packages_and_names_of_sources_do_not_matter() -> None:
         {"config": {"cmd": ["hel", "lo"]}},
         {"config": {"env": [{"name": "A", "value": "b"}]}},
         {"config": {"user": "1000"}},
+        {"config": {"created": "SourceTimestamp"}},
+        {"nixpkgsConfig": {"allowUnfree": True}},
+        {"nixpkgsConfig": {"allowBroken": True}},
+        {"nixpkgsConfig": {"permittedInsecurePackages": ["a-1"]}},
+        {"files": [{"path": "/a", "content": ""}]},
+        {"nixDatabase": True},
+        {"layering": {"maxLayers": 63}},
+        {"layering": {"strategy": "Popularity"}},
+        {"compression": "gzip"},
     ],
     ids=str,
 )
@@ -53,6 +98,41 @@ def test_the_pinned_source_shapes_the_hash(change: dict[str, str]) -> None:
 
 def test_the_system_shapes_the_hash() -> None:
     assert input_hash(image(), PINNED, "aarch64-linux") != input_hash(image(), PINNED, SYSTEM)
+
+
+# What of a spec does not shape the image. A new field belongs here or into the hash.
+SHAPELESS = {"interval", "timeout", "suspend", "output"}
+
+
+def test_a_request_carries_all_that_shapes_the_image() -> None:
+    request = BuildRequest.of(image(), PINNED, SYSTEM).to_json()
+    absent = {name for name in NixImageSpec.model_fields if to_camel(name) not in request}
+    assert absent - SHAPELESS <= {n for n, f in NixImageSpec.model_fields.items() if not f.default}
+
+
+FILE = st.one_of(
+    st.builds(
+        lambda kind, text, **more: {kind: text, **more},
+        st.sampled_from(["content", "symlink"]),
+        st.sampled_from(["/a", "/b"]),
+        uid=st.sampled_from([0, 1]),
+        gid=st.sampled_from([0, 1]),
+    ),
+    st.builds(dict, content=st.sampled_from(["/a", "x"]), mode=st.sampled_from(["0600", "4755"])),
+    st.builds(dict, directory=st.just(True), mode=st.sampled_from(["0600", "0755"])),
+)
+FILE_LISTS = st.dictionaries(st.sampled_from(["/a", "/b", "/a/b"]), FILE, max_size=3).map(
+    lambda files: [{"path": path, **file} for path, file in files.items()]
+)
+
+
+@given(FILE_LISTS, FILE_LISTS)
+def test_different_files_have_different_hashes(one: Any, two: Any) -> None:
+    def made(files: list[dict[str, Any]]) -> set[FileEntry]:
+        return {file_entry(ImageFile.model_validate(file)) for file in files}
+
+    hashes = [input_hash(image(files=files), PINNED, SYSTEM) for files in (one, two)]
+    assert (hashes[0] == hashes[1]) == (made(one) == made(two))
 
 
 JSON = st.recursive(
@@ -83,3 +163,28 @@ def repr_of(value: Any) -> str:
 def test_what_has_no_canonical_form_is_refused(value: Any) -> None:
     with pytest.raises(TypeError):
         canonical_json(value)
+
+
+def test_of_a_base_the_digest_shapes_the_hash_and_nothing_else() -> None:
+    def based(repository: str, digit: str) -> str:
+        digest = f"sha256:{digit * 64}"
+        above = image(base={"image": f"{repository}:12@{digest}"})
+        return input_hash(above, PINNED, SYSTEM, PinnedBase(image=repository, digest=digest))
+
+    assert based("docker.io/library/debian", "a") == based("mirror.example.org/debian", "a")
+    assert based("docker.io/library/debian", "a") != based("docker.io/library/debian", "b")
+    assert based("docker.io/library/debian", "a") != input_hash(image(), PINNED, SYSTEM)
+
+
+@pytest.mark.parametrize(
+    ("image", "repository"),
+    [
+        ("docker.io/library/debian:12", "docker.io/library/debian"),
+        ("registry:5000/base", "registry:5000/base"),
+        ("[::1]:5000/base:1", "[::1]:5000/base"),
+    ],
+)
+def test_a_tag_before_a_digest_is_dropped(image: str, repository: str) -> None:
+    digest = "sha256:" + "a" * 64
+    pinned = PinnedBase.of_registry(f"{image}@{digest}")
+    assert (pinned.image, pinned.digest) == (repository, digest)

@@ -50,6 +50,30 @@ GOOD: dict[str, dict[str, Any]] = {
         }
     },
     "durations": {"interval": "1h30m", "timeout": "30s"},
+    "what nixpkgs refuses": {
+        "nixpkgsConfig": {
+            "allowUnfree": True,
+            "allowBroken": True,
+            "permittedInsecurePackages": ["openssl-1.1.1w", "python-2.7.18.6"],
+        }
+    },
+    "files of each kind": {
+        "files": [
+            {"path": "/etc/app/conf", "content": "a\nb\n", "mode": "0640", "uid": 1000},
+            {"path": "/etc/empty", "content": "", "mode": "4755"},
+            {"path": "/etc/raw", "contentBase64": "AP8=", "gid": 2147483647},
+            {"path": "/var/lib/app", "directory": True, "mode": "700"},
+            {"path": "/etc/..data", "symlink": "../run/data"},
+            {"path": "/nixos/ä b", "symlink": "/nix/store"},
+        ]
+    },
+    "as many files as there may be": {
+        "files": [{"path": f"/f/{n}", "content": "x" * 1024} for n in range(64)]
+    },
+    "a Nix database": {"nixDatabase": True},
+    "layering": {"layering": {"maxLayers": 125, "strategy": "Popularity"}},
+    "gzip": {"compression": "gzip"},
+    "the source's time": {"config": {"created": "SourceTimestamp"}},
 }
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -86,6 +110,111 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "user": ({"config": {"user": "root; id"}}, "user"),
     "unknown field": ({"pakages": ["hello"]}, "pakages"),
     "repository path": ({"output": {"repository": "other/name"}}, "repository"),
+    "an insecure package with an expression": (
+        {"nixpkgsConfig": {"permittedInsecurePackages": ["x; y"]}},
+        "permittedInsecurePackages.0",
+    ),
+    "no layer": ({"layering": {"maxLayers": 0}}, "layering.maxLayers"),
+    "too many layers": ({"layering": {"maxLayers": 126}}, "layering.maxLayers"),
+    "unknown strategy": ({"layering": {"strategy": "Best"}}, "layering.strategy"),
+    "unknown compression": ({"compression": "lz4"}, "compression"),
+    "unknown time": ({"config": {"created": "Now"}}, "config.created"),
+    "too many files": (
+        {"files": [{"path": f"/f{n}", "content": ""} for n in range(65)]},
+        "spec.files",
+    ),
+    "too large files": (
+        {"files": [{"path": "/a", "content": "ä" * 16384}, {"path": "/b", "content": "x" * 32769}]},
+        "files may have 65536 bytes together",
+    ),
+    "too large files in base64": (
+        {
+            "files": [
+                {"path": "/a", "contentBase64": "A" * 40000},
+                {"path": "/b", "contentBase64": "A" * 40000},
+            ]
+        },
+        "files may have 65536 bytes together",
+    ),
+    "a path twice": (
+        {"files": [{"path": "/a", "content": ""}, {"path": "/a", "directory": True}]},
+        "/a twice",
+    ),
+    "a file of nothing": ({"files": [{"path": "/x"}]}, "exactly one of content"),
+    "no directory": ({"files": [{"path": "/x", "directory": False}]}, "files.0.directory"),
+    "bytes that are no base64": (
+        {"files": [{"path": "/x", "contentBase64": "AAA"}]},
+        "files.0.contentBase64",
+    ),
+    "a link to nowhere": ({"files": [{"path": "/x", "symlink": ""}]}, "files.0.symlink"),
+    "a link with a mode": (
+        {"files": [{"path": "/x", "symlink": "/y", "mode": "0777"}]},
+        "a symlink has no mode",
+    ),
+}
+
+BAD_FILES: list[tuple[str, dict[str, Any], str]] = [
+    ("with a relative path", {"path": "etc/x"}, "files.0.path"),
+    ("at the root", {"path": "/"}, "files.0.path"),
+    ("with a slash at the end", {"path": "/etc/"}, "files.0.path"),
+    ("with two slashes", {"path": "/etc//x"}, "files.0.path"),
+    ("with a control character", {"path": "/etc/\x07"}, "files.0.path"),
+    ("with a newline at the end", {"path": "/etc/x\n"}, "files.0.path"),
+    ("with a very long name", {"path": "/" + "x" * 256}, "files.0.path"),
+    ("outside", {"path": "/etc/../nix"}, "no '.' or '..'"),
+    ("here", {"path": "/etc/./x"}, "no '.' or '..'"),
+    ("in the store", {"path": "/nix/store/x"}, "/nix, /proc, /sys or /dev"),
+    ("instead of a mount", {"path": "/dev"}, "/nix, /proc, /sys or /dev"),
+    ("of the runtime's", {"path": "/etc/resolv.conf"}, "container runtime provides"),
+    ("with two contents", {"path": "/x", "contentBase64": ""}, "exactly one of content"),
+    ("that is a link, too", {"path": "/x", "symlink": "/y"}, "exactly one of content"),
+    ("that is a directory, too", {"path": "/x", "directory": True}, "exactly one of"),
+    ("with a decimal mode", {"path": "/x", "mode": "0968"}, "files.0.mode"),
+    ("with a mode of five digits", {"path": "/x", "mode": "10644"}, "files.0.mode"),
+    ("with a number for a mode", {"path": "/x", "mode": 420}, "files.0.mode"),
+    ("of a negative user", {"path": "/x", "uid": -1}, "files.0.uid"),
+    ("of a group too large", {"path": "/x", "gid": 1 << 31}, "files.0.gid"),
+]
+BAD |= {
+    f"a file {name}": ({"files": [{"content": "x", **file}]}, words)
+    for name, file, words in BAD_FILES
+}
+
+
+SHA = f"sha256:{'a' * 64}"
+
+GOOD |= {
+    f"a base {name}": {"base": base}
+    for name, base in {
+        "of the namespace": {"niximage": {"name": "base"}},
+        "of Docker Hub": {"image": f"docker.io/library/debian@{SHA}"},
+        "with a tag": {"image": f"docker.io/library/debian:12-slim@{SHA}"},
+        "on a port": {"image": f"registry:5000/team/base@{SHA}"},
+        "on loopback": {"image": f"127.0.0.1:5000/base@{SHA}"},
+        "on localhost": {"image": f"localhost/base@{SHA}"},
+        "of IPv6": {"image": f"[::1]:5000/team/base@{SHA}"},
+    }.items()
+}
+
+BAD |= {
+    f"a base {name}": ({"base": base}, words)
+    for name, base, words in [
+        ("of nothing", {}, "exactly one of niximage and image"),
+        (
+            "of both kinds",
+            {"niximage": {"name": "base"}, "image": f"a.b/c@{SHA}"},
+            "exactly one of niximage and image",
+        ),
+        ("that is the image itself", {"niximage": {"name": "web"}}, "its own base"),
+        ("without a digest", {"image": "docker.io/library/debian:12"}, "base.image"),
+        ("without a host", {"image": f"library/debian@{SHA}"}, "base.image"),
+        ("with a short digest", {"image": "a.b/c@sha256:abc"}, "base.image"),
+        ("with a transport", {"image": f"docker://a.b/c@{SHA}"}, "base.image"),
+        ("that is an option", {"image": f"--x.y/c@{SHA}"}, "base.image"),
+        ("with upper case", {"image": f"a.b/C@{SHA}"}, "base.image"),
+        ("with a newline", {"image": f"a.b/c@{SHA}\n"}, "base.image"),
+        ("of no name", {"niximage": {"name": "a/b"}}, "base.niximage.name"),
+    ]
 }
 
 

@@ -6,13 +6,18 @@ retried, suspended. Nothing runs here but a pure function.
 
 import datetime as dt
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from niximage.api.build import PinnedBase
+from niximage.api.status import ConditionType
 from niximage.controller.decide import decide
 from niximage.controller.views import (
+    BaseWanting,
     CreateJob,
     DeleteJob,
+    FindBase,
     FindPublished,
     JobState,
     Observed,
@@ -429,3 +434,77 @@ def test_stalled_and_reconciling_never_stand_together(error: Terminal | Retryabl
     observed = Observed(source=error) if error in (NO_BRANCH, UNREACHABLE) else failed_build(error)
     conditions = told(answered(image, decide(image, observed, NOW, SETTINGS)))
     assert ("Stalled" in conditions) != ("Reconciling" in conditions)
+
+
+# Bases -------------------------------------------------------------------------------------------
+
+BASED: dict[str, Any] = {"base": {"niximage": {"name": "base"}}}
+BASE = PinnedBase(repository="team-a/base", digest="sha256:" + "b" * 64)
+WANTING = BaseWanting("waiting for the base base: there is no such NixImage")
+
+
+def test_an_image_upon_another_looks_for_it_once_the_source_is_known() -> None:
+    image = seen(nix_image(**BASED))
+    assert decide(image, Observed(), NOW, SETTINGS).looks == (Resolve(),)
+    decision = decide(image, Observed(source=pinned()), NOW, SETTINGS)
+    assert decision.looks == (FindBase("base"),)
+
+
+def test_an_image_waits_for_its_base_and_says_so() -> None:
+    image = seen(nix_image(**BASED))
+    decision = decide(image, Observed(source=pinned(), base=WANTING), NOW, SETTINGS)
+    assert not decision.effects
+    assert not decision.looks
+    image = answered(image, decision)
+    assert told(image) == {
+        "Ready": "Unknown/Progressing",
+        "Reconciling": "True/Progressing",
+        "SourceResolved": "True/Succeeded",
+    }
+    ready_condition = image.status.condition(ConditionType.READY)
+    assert ready_condition is not None
+    assert ready_condition.message == WANTING.words
+
+
+def test_the_digest_of_the_base_is_an_input() -> None:
+    image = seen(nix_image(**BASED))
+    observed = Observed(source=pinned(), base=BASE, published=ABSENT)
+    (create,) = decide(image, observed, NOW, SETTINGS).effects
+    other = replace(observed, base=BASE.model_copy(update={"digest": "sha256:" + "c" * 64}))
+    (create_other,) = decide(image, other, NOW, SETTINGS).effects
+    assert isinstance(create, CreateJob)
+    assert isinstance(create_other, CreateJob)
+    assert create.request.base == BASE
+    assert create.request.input_hash != create_other.request.input_hash
+
+
+def test_a_new_base_rebuilds_behind_a_ready_image_and_a_lost_one_changes_nothing() -> None:
+    image = seen(nix_image(**BASED))
+    observed = Observed(source=pinned(), base=BASE, published=PUBLISHED)
+    image = answered(image, decide(image, observed, NOW, SETTINGS))
+    assert told(image)["Ready"] == "True/Succeeded"
+    newer = BASE.model_copy(update={"digest": "sha256:" + "c" * 64})
+    observed = Observed(source=pinned(), base=newer, published=ABSENT)
+    decision = decide(image, observed, NOW, SETTINGS)
+    assert [type(effect) for effect in decision.effects] == [CreateJob]
+    assert told(answered(image, decision))["Ready"] == "True/Succeeded"
+    lost = decide(image, Observed(source=pinned(), base=WANTING), NOW, SETTINGS)
+    assert lost.status is not None
+    assert lost.status.merge_patch_from(image.status.to_json()) == {}
+
+
+def test_bases_in_a_circle_stall() -> None:
+    circle = Terminal(Reason.INVALID_SPEC, "the bases go round in a circle: web → base → web")
+    image = seen(nix_image(**BASED))
+    image = answered(image, decide(image, Observed(source=pinned(), base=circle), NOW, SETTINGS))
+    assert told(image)["Stalled"] == "True/InvalidSpec"
+    decision = decide(image, Observed(source=pinned(), base=BASE), NOW, SETTINGS)
+    assert decision.looks, "mended, it goes on"
+
+
+def test_a_base_of_a_registry_is_known_from_the_spec() -> None:
+    digest = "sha256:" + "b" * 64
+    image = seen(nix_image(base={"image": f"docker.io/library/debian:12@{digest}"}))
+    (create,) = decide(image, Observed(source=pinned(), published=ABSENT), NOW, SETTINGS).effects
+    assert isinstance(create, CreateJob)
+    assert create.request.base == PinnedBase(image="docker.io/library/debian", digest=digest)

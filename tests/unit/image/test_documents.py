@@ -72,6 +72,22 @@ def test_a_manifest_to_the_byte() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("wish", "time", "said"),
+    [
+        ("Epoch", 1_700_000_000, "1970-01-01T00:00:00Z"),
+        ("SourceTimestamp", 1_700_000_000, "2023-11-14T22:13:20Z"),
+        ("SourceTimestamp", 0, "1970-01-01T00:00:00Z"),
+        ("SourceTimestamp", 253_402_300_799, "9999-12-31T23:59:59Z"),
+    ],
+)
+def test_the_time_is_the_source_s_only_on_request(wish: str, time: int, said: str) -> None:
+    config = Config.model_validate({"created": wish})
+    made = config_document(config, system="x86_64-linux", layers=[LAYER], source_time=time)
+    document = json.loads(made)
+    assert document["created"] == document["history"][0]["created"] == said
+
+
 def test_an_empty_config_has_a_path_and_nothing_else() -> None:
     assert runtime(Config()) == {"Env": ["PATH=/bin:/sbin:/usr/bin:/usr/sbin"]}
 

@@ -17,6 +17,8 @@ ENTRY = st.one_of(
         st.binary(min_size=1, max_size=4),
         st.binary(max_size=4),
         st.sampled_from([0o444, 0o555]),
+        uid=st.sampled_from([0, 1000]),
+        gid=st.sampled_from([0, 1000]),
     ),
     st.builds(directory, st.binary(min_size=1, max_size=4), st.sampled_from([0o755, 0o1777])),
     st.builds(symlink, st.binary(min_size=1, max_size=4), st.binary(min_size=1, max_size=4)),

@@ -3,8 +3,10 @@
 import hashlib
 import io
 import os
+import re
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from niximage.image.entries import (
     symlink,
     walk,
 )
-from niximage.image.tar import header, tar
+from niximage.image.tar import BLOCK, header, tar
 
 SIZES = st.one_of(
     st.integers(0, 3),
@@ -38,21 +40,33 @@ NAME = st.lists(PART, min_size=1, max_size=8).map(b"/".join)
 TARGET = st.one_of(NAME, NAME.map(lambda name: b"../" + name), NAME.map(lambda name: b"/" + name))
 
 
+ID = st.one_of(st.just(0), st.sampled_from([1000, 8**7 - 1, 8**7, 2**31 - 1]))
+
+
 @st.composite
 def entry_lists(draw: st.DrawFn) -> list[FileEntry]:
     names = draw(st.lists(NAME, unique=True, max_size=8))
     made: list[FileEntry] = []
     for name in names:
+        uid, gid = draw(ID), draw(ID)
         match draw(st.sampled_from(Kind)):
             case Kind.FILE:
                 content = bytes(range(256)) * 20
                 made.append(
-                    file(name, content[: draw(SIZES)], draw(st.sampled_from([0o444, 0o555])))
+                    file(
+                        name,
+                        content[: draw(SIZES)],
+                        draw(st.sampled_from([0o444, 0o555])),
+                        uid=uid,
+                        gid=gid,
+                    )
                 )
             case Kind.DIRECTORY:
-                made.append(directory(name, draw(st.sampled_from([0o555, 0o755, 0o1777]))))
+                made.append(
+                    directory(name, draw(st.sampled_from([0o555, 0o1777])), uid=uid, gid=gid)
+                )
             case Kind.SYMLINK:
-                made.append(symlink(name, draw(TARGET)))
+                made.append(symlink(name, draw(TARGET), uid=uid, gid=gid))
     return made
 
 
@@ -60,18 +74,20 @@ def read_with_python(data: bytes) -> list[FileEntry]:
     found = []
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
         for member in archive:
-            assert (member.uid, member.gid, member.uname, member.gname) == (0, 0, "", "")
+            assert (member.uname, member.gname) == ("", "")
+            uid, gid = member.uid, member.gid
             assert member.mtime == 1
             name = member.name.encode("utf-8", "surrogateescape")
             if member.isdir():
-                found.append(directory(name, member.mode))
+                found.append(directory(name, member.mode, uid=uid, gid=gid))
             elif member.issym():
                 assert member.mode == 0o777
-                found.append(symlink(name, member.linkname.encode("utf-8", "surrogateescape")))
+                target = member.linkname.encode("utf-8", "surrogateescape")
+                found.append(symlink(name, target, uid=uid, gid=gid))
             else:
                 content = archive.extractfile(member)
                 assert content is not None
-                found.append(file(name, content.read(), member.mode))
+                found.append(file(name, content.read(), member.mode, uid=uid, gid=gid))
     return found
 
 
@@ -176,11 +192,75 @@ def test_a_file_that_is_gone_is_an_error() -> None:
         list(tar([entry]))
 
 
-def test_large_files_come_in_bounded_chunks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0, 5])
+def test_a_pipe_in_a_file_s_place_is_an_error_and_no_hang(tmp_path: Path, size: int) -> None:
+    os.mkfifo(tmp_path / "f")
+    with (tmp_path / "f").open("r+b", buffering=0) as pipe:
+        pipe.write(b"x" * (size + 1))
+        entry = FileEntry(b"f", Kind.FILE, 0o444, size=size, origin=os.fsencode(tmp_path / "f"))
+        with pytest.raises(Retryable, match="changed while it was packed"):
+            list(tar([entry]))
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("/etc/passwd")])
+def test_another_thing_in_a_file_s_place_is_an_error_that_names_it(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "f")
+    entry = FileEntry(b"f", Kind.FILE, 0o444, size=5, origin=os.fsencode(tmp_path / "f"))
+    with pytest.raises(Retryable, match=re.escape(f"the store cannot be read: {tmp_path}/f: ")):
+        list(tar([entry]))
+
+
+def test_a_file_that_grows_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    origin = tmp_path / "f"
+    origin.write_bytes(b"x" * 9000)
+    entry = FileEntry(b"f", Kind.FILE, 0o444, size=9000, origin=os.fsencode(origin))
+    blocks = tar([entry], block=4096)
+    next(blocks)
+    with origin.open("ab") as file_:
+        file_.write(b"y")
+    with pytest.raises(Retryable, match="changed while it was packed"):
+        list(blocks)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    origin = tmp_path / "f"
+    origin.write_bytes(b"x" * 9000)
+    entry = FileEntry(b"f", Kind.FILE, 0o444, size=9000, origin=os.fsencode(origin))
+    blocks = tar([entry], block=4096)
+    next(blocks)
+    os.truncate(origin, 8999)
+    with pytest.raises(Retryable, match="changed while it was packed"):
+        list(blocks)
+
+
+def test_large_files_come_in_blocks_of_one_size(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(bytes(9 << 20))
-    chunks = [len(chunk) for chunk in tar(walk(str(tmp_path)))]
-    assert max(chunks) < 3 << 20
-    assert sum(chunks) > 9 << 20
+    blocks = [len(block) for block in tar(walk(str(tmp_path)))]
+    assert blocks[:-1] == [BLOCK, BLOCK]
+    assert 0 < blocks[-1] <= BLOCK
+
+
+# Smaller than a header, odd, and such that headers, contents and padding end at an edge.
+@pytest.mark.parametrize("block", [1, 7, 511, 512, 513, 1024, 1536, 4096, 5000])
+def test_the_size_of_blocks_does_not_change_the_bytes(tmp_path: Path, block: int) -> None:
+    for size in (0, 1, 511, 512, 513, 1024, 3584, 4096, 5000):
+        (tmp_path / f"f{size}").write_bytes(os.urandom(size))
+    entries = [*walk(str(tmp_path)), file(b"at hand", b"z" * 3000), symlink(b"l", b"t" * 200)]
+    cut = [bytes(view) for view in tar(entries, block=block)]
+    assert b"".join(cut) == b"".join(tar(entries))
+    assert {len(each) for each in cut[:-1]} <= {block}
+    assert 0 < len(cut[-1]) <= block
+
+
+def test_a_buffer_may_be_used_again_once_its_block_is_done_with(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(os.urandom(20_000))
+    (tmp_path / "g").write_bytes(b"short")
+    entries = list(walk(str(tmp_path)))
+    buffer = bytearray(b"\xff" * 4097)
+    again = b"".join(bytes(view) for view in tar(entries, block=4096, take=lambda: buffer))
+    assert again == b"".join(tar(entries))
 
 
 def test_the_bytes_are_what_they_always_were() -> None:

@@ -37,20 +37,66 @@ def test_the_last_error_is_found_in_both_forms(stderr: str) -> None:
     assert message.endswith("of the nix tools.")
 
 
+# The wordings of nixpkgs until 25.11 and since.
+BEFORE = (
+    "error: Package ‘x-1.0’ in /x.nix:1 {why}, refusing to evaluate.\n\na) To temporarily allow"
+)
+SINCE = """error: Refusing to evaluate package 'x-1.0' in /x.nix:1 because it {why}
+
+To allow evaluation regardless, use:
+- Nixpkgs import: import nixpkgs {{ config = <below code>; }}
+"""
+
+
 @pytest.mark.parametrize("stderr", [OLD, NEW])
-def test_what_nixpkgs_refuses_is_told_in_one_line(stderr: str) -> None:
+def test_what_nixpkgs_refuses_is_told_in_one_line_with_what_allows_it(stderr: str) -> None:
     assert threw("unrar", stderr) == Problem(
         "unrar",
         Reason.UNFREE_OR_INSECURE,
-        "Package ‘unrar-6.1.7’ in /x.nix:25 has an unfree license (‘unfree’)",
+        "unrar-6.1.7 in /x.nix:25 has an unfree license (‘unfree’); to allow it, set "
+        "spec.nixpkgsConfig.allowUnfree: true",
     )
 
 
-@pytest.mark.parametrize("why", ["is marked as insecure", "is marked as broken"])
-def test_insecure_and_broken_packages_are_refused_ones(why: str) -> None:
-    problem = threw("x", f"error: Package ‘x’ in /x.nix:1 {why}, refusing to evaluate.\n")
+@pytest.mark.parametrize("wording", [BEFORE, SINCE], ids=["before", "since"])
+@pytest.mark.parametrize(
+    ("why", "field"),
+    [
+        ("has an unfree license (‘bsl11’)", "allowUnfree: true"),
+        ("is marked as insecure", "permittedInsecurePackages: [x-1.0]"),
+        ("is marked as broken", "allowBroken: true"),
+    ],
+)
+def test_each_refusal_names_its_field(wording: str, why: str, field: str) -> None:
+    problem = threw("x", wording.format(why=why))
     assert problem.reason is Reason.UNFREE_OR_INSECURE
-    assert problem.text == f"Package ‘x’ in /x.nix:1 {why}"
+    assert problem.text == (f"x-1.0 in /x.nix:1 {why}; to allow it, set spec.nixpkgsConfig.{field}")
+
+
+def test_problems_in_a_list_are_told_all() -> None:
+    why = "has problems:\n- broken: This package is broken.\n- removal: Use y."
+    problem = threw("x", SINCE.format(why=why))
+    assert problem.reason is Reason.UNFREE_OR_INSECURE
+    assert problem.text == (
+        f"x-1.0 in /x.nix:1 {why}; to allow it, set spec.nixpkgsConfig.allowBroken: true"
+    )
+
+
+def test_a_source_without_config_has_to_allow_it_itself() -> None:
+    problem = threw("x", BEFORE.format(why="is marked as broken"), takes_config=False)
+    assert problem.text == (
+        "x-1.0 in /x.nix:1 is marked as broken; the source takes no config: allow it there"
+    )
+
+
+@pytest.mark.parametrize("wording", [BEFORE, SINCE], ids=["before", "since"])
+def test_what_no_field_allows_is_a_failed_evaluation(wording: str) -> None:
+    platform = "is not available on the requested hostPlatform:\n  hostPlatform.system = x"
+    assert threw("x", wording.format(why=platform)) == Problem(
+        "x",
+        Reason.EVALUATION_FAILED,
+        "x-1.0 in /x.nix:1 is not available on the requested hostPlatform",
+    )
 
 
 def test_other_throws_are_failed_evaluations() -> None:

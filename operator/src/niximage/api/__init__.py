@@ -2,6 +2,7 @@
 
 - `spec`        the NixImage's spec, bounds and all
 - `status`      the NixImage's status and its conditions
+- `base_image`  what an image builds upon
 - `image`       the object as a whole: metadata, spec, status
 - `build`       what passes between operator, `build` and `publish`, and the input hash
 - `crd`         models to a CustomResourceDefinition

@@ -9,15 +9,18 @@ from `build` ran code that tenants wrote: it is parsed strictly, bounded, and be
 nothing but its own namespace's affairs.
 """
 
+import base64
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import pydantic
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from niximage.api.base import Model
+from niximage.api.base_image import REGISTRY_REPOSITORY_PATTERN, split_image
 from niximage.api.canonical import canonical_hash, canonical_json
+from niximage.api.contents import FILES_LIMIT, Compression, ImageFile, Layering, NixpkgsConfig
 from niximage.api.image import NixImage, explain
-from niximage.api.spec import Config, Package
+from niximage.api.spec import Config, NixImageSpec, Package
 from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
 
 BUILDER_VERSION: Final = 1
@@ -26,6 +29,8 @@ BUILDER_VERSION: Final = 1
 MESSAGE_LIMIT: Final = 3072  # bytes of a failure's JSON, well below the kubelet's 4096
 RESULT_LIMIT: Final = 1024  # bytes of a result's JSON
 REQUEST_LIMIT: Final = 120 << 10  # bytes of a request's JSON: Linux ends a variable at 128 KiB
+
+TIME_LIMIT: Final = 253_402_300_799  # seconds since 1970: the end of the year 9999
 
 SHA256_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
 STORE_PATH_PATTERN: Final = r"^/nix/store/[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,211}$"
@@ -56,6 +61,29 @@ class PinnedSource(Strict):
     attr: Annotated[str, Field(max_length=128)] | None = None
 
 
+class PinnedBase(Strict):
+    """The image to build upon: of this bucket, or of any registry."""
+
+    repository: Annotated[str, Field(max_length=255)] | None = None
+    image: Annotated[str, Field(pattern=REGISTRY_REPOSITORY_PATTERN, max_length=512)] | None = None
+    digest: Digest
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.repository is None) == (self.image is None):
+            raise ValueError("set exactly one of repository and image")
+        return self
+
+    @classmethod
+    def of_registry(cls, image: str) -> Self:
+        """The base that `spec.base.image` names."""
+        repository, digest = split_image(image)
+        return cls(image=repository, digest=digest)
+
+    def __str__(self) -> str:
+        return f"{self.image or self.repository}@{self.digest}"
+
+
 class BuildRequest(Strict):
     """All that a build Job has to know."""
 
@@ -66,7 +94,42 @@ class BuildRequest(Strict):
     system: Annotated[str, Field(pattern=r"^[a-z0-9_]+-[a-z0-9]+$", max_length=32)]
     packages: Annotated[list[Package], Field(min_length=1, max_length=128)]
     source: PinnedSource
+    base: PinnedBase | None = None
     config: Config
+    nixpkgs_config: NixpkgsConfig = NixpkgsConfig()
+    files: Annotated[list[ImageFile], Field(max_length=FILES_LIMIT)] = Field(default_factory=list)
+    nix_database: bool = False
+    layering: Layering = Layering()
+    compression: Compression = "zstd"
+
+    @classmethod
+    def of(
+        cls, image: NixImage, source: PinnedSource, system: str, base: PinnedBase | None = None
+    ) -> Self:
+        """What a build of this image has to know.
+
+        Args:
+            image: what to build.
+            source: its source, pinned.
+            system: what to build for, as Nix says it.
+            base: its base, pinned; None exactly where the spec has none.
+        """
+        spec = image.spec
+        return cls(
+            namespace=image.metadata.namespace,
+            repository=image.repository,
+            input_hash=input_hash(image, source, system, base),
+            system=system,
+            packages=spec.packages,
+            source=source,
+            base=base,
+            config=spec.config,
+            nixpkgs_config=spec.nixpkgs_config,
+            files=spec.files,
+            nix_database=spec.nix_database,
+            layering=spec.layering,
+            compression=spec.compression,
+        )
 
     def to_variable(self) -> str:
         """The request as an environment variable's value.
@@ -79,7 +142,7 @@ class BuildRequest(Strict):
             raise Terminal(
                 Reason.INVALID_SPEC,
                 f"the spec has {len(data)} bytes; a build takes at most {REQUEST_LIMIT}",
-                hint="Shorten spec.config: put large values into a package instead",
+                hint="Shorten spec.config or spec.files: put large values into a package instead",
             )
         return data.decode()
 
@@ -96,6 +159,9 @@ class BuildOutputs(Strict):
 
     v: Literal[1] = 1
     packages: Annotated[list[BuiltPackage], Field(min_length=1, max_length=128)]
+    source_time: Annotated[int, Field(ge=0, le=TIME_LIMIT)] = Field(
+        default=0, description="When the source's revision was committed, in seconds since 1970."
+    )
 
 
 class PublishResult(Strict):
@@ -168,18 +234,48 @@ def read_message(model: type[_Document], data: str | bytes, limit: int) -> _Docu
         ) from None
 
 
-def input_hash(image: NixImage, source: PinnedSource, system: str) -> str:
+def input_hash(
+    image: NixImage, source: PinnedSource, system: str, base: PinnedBase | None = None
+) -> str:
     """The key of an image: equal exactly when the same image would come out.
 
     The URL and the ref are not part of it: the revision alone says what the bytes are, so a
-    mirror, or a branch that meets a tag, builds nothing anew.
+    mirror, or a branch that meets a tag, builds nothing anew. Of the base its digest counts.
     """
+    assert (base is None) == (image.spec.base is None)
     document: dict[str, Any] = {
         "v": 1,
         "builder": BUILDER_VERSION,
         "system": system,
-        "packages": sorted(image.spec.packages),
         "source": {"revision": source.revision, "path": source.path, "attr": source.attr},
-        "config": image.spec.config.to_json(),
+        "base": base and base.digest,
+        "image": _shape(image.spec),
     }
     return canonical_hash(document)
+
+
+def _shape(spec: NixImageSpec) -> dict[str, Any]:
+    """The parts of a spec that shape the image, spelled alike where they mean the same."""
+    shape = spec.to_json()
+    for other in ("source", "base", "interval", "timeout", "suspend", "output"):
+        shape.pop(other, None)
+    shape["packages"] = sorted(spec.packages)
+    for where, field in (
+        (shape["config"], "exposedPorts"),
+        (shape["config"], "volumes"),
+        (shape["nixpkgsConfig"], "permittedInsecurePackages"),
+    ):
+        where[field] = sorted(where[field])
+    shape["files"] = [_file(file) for file in sorted(spec.files, key=lambda file: file.path)]
+    return shape
+
+
+def _file(file: ImageFile) -> dict[str, Any]:
+    return {
+        "path": file.path,
+        "mode": file.permissions,
+        "owner": [file.uid, file.gid],
+        "directory": bool(file.directory),
+        "symlink": file.symlink,
+        "content": None if file.directory or file.symlink else base64.b64encode(file.data).decode(),
+    }

@@ -1,10 +1,10 @@
 """A NixImage as a whole, and as a file that users hand to the command line."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 import pydantic
 import yaml
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from niximage.api.base import API_VERSION, Model, cel
 from niximage.api.spec import NixImageSpec
@@ -14,6 +14,7 @@ from niximage.errors import Reason, Terminal
 KIND: Final = "NixImage"
 PLURAL: Final = "niximages"
 NAME_LIMIT: Final = 52  # a Job's name adds a dash and ten digits, and ends at 63
+_OWN_BASE: Final = "an image cannot be its own base"
 FILE_LIMIT: Final = 1 << 20  # bytes of a file; etcd takes no larger object either
 
 
@@ -38,7 +39,14 @@ class NixImage(Model):
             (
                 f"self.metadata.name.size() <= {NAME_LIMIT}",
                 f"the name may have at most {NAME_LIMIT} characters",
-            )
+            ),
+            (
+                (
+                    "!has(self.spec.base) || !has(self.spec.base.niximage)"
+                    " || self.spec.base.niximage.name != self.metadata.name"
+                ),
+                _OWN_BASE,
+            ),
         )
     )
 
@@ -47,6 +55,13 @@ class NixImage(Model):
     metadata: Metadata
     spec: NixImageSpec
     status: NixImageStatus = NixImageStatus()
+
+    @model_validator(mode="after")
+    def _base_is_another(self) -> Self:
+        base = self.spec.base
+        if base is not None and base.niximage and base.niximage.name == self.metadata.name:
+            raise ValueError(_OWN_BASE)
+        return self
 
     @property
     def repository(self) -> str:

@@ -5,11 +5,21 @@ A rule that spans fields stands twice, as CEL for the API server and as a valida
 files, and a test holds the two together.
 """
 
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from niximage.api.base import Duration, Model, cel, list_map, list_set, seconds
+from niximage.api.base_image import Base
+from niximage.api.contents import (
+    FILES_LIMIT,
+    Compression,
+    ImageFile,
+    Layering,
+    NixpkgsConfig,
+    check_files,
+    image_files,
+)
 
 ATTRIBUTE_PATTERN: Final = r"[A-Za-z_][A-Za-z0-9_'+-]*(\.[A-Za-z0-9_][A-Za-z0-9_'+-]*)*"
 PACKAGE_PATTERN: Final = rf"^{ATTRIBUTE_PATTERN}(\^(\*|[a-z][A-Za-z0-9_]*(,[a-z][A-Za-z0-9_]*)*))?$"
@@ -168,7 +178,11 @@ class Config(Model):
             ),
         ]
         | None
-    ) = Field(default=None, description="`user` or `user:group`, by name or number.")
+    ) = Field(
+        default=None,
+        description="`user` or `user:group`, by name or number. It gets a home and entries in "
+        "/etc/passwd and /etc/group. Kubernetes' `runAsNonRoot` wants a number.",
+    )
     exposed_ports: Annotated[
         list[Annotated[str, Field(pattern=r"^[0-9]{1,5}(/(tcp|udp|sctp))?$", max_length=10)]],
         Field(max_length=64, json_schema_extra=list_set()),
@@ -183,6 +197,12 @@ class Config(Model):
     stop_signal: (
         Annotated[str, Field(pattern=r"^(SIG[A-Z0-9+-]{2,12}|[0-9]{1,2})$", max_length=16)] | None
     ) = None
+    created: Literal["Epoch", "SourceTimestamp"] = Field(
+        default="Epoch",
+        description="The time that the image says it was made: `Epoch` is 1970, so that a source "
+        "which moves without touching the packages leaves the digest as it is; "
+        "`SourceTimestamp` is the time of the source's commit.",
+    )
 
 
 class Output(Model):
@@ -245,8 +265,31 @@ class NixImageSpec(Model):
         default=False,
         description="Stops looking at the source and starting builds; a running build finishes.",
     )
+    base: Base | None = None
+    nixpkgs_config: NixpkgsConfig = NixpkgsConfig()
     config: Config = Config()
+    files: Annotated[
+        list[ImageFile], Field(max_length=FILES_LIMIT, json_schema_extra=image_files())
+    ] = Field(
+        default_factory=list,
+        description="Small files, directories and symbolic links, put in after the packages.",
+    )
+    nix_database: bool = Field(
+        default=False,
+        description="Registers the image's store paths in a Nix database of its own, so that Nix "
+        "works inside the image.",
+    )
+    layering: Layering = Layering()
+    compression: Compression = Field(
+        default="zstd",
+        description="Of layers: `zstd`, or `gzip` for runtimes older than containerd 1.5.",
+    )
     output: Output = Output()
+
+    @model_validator(mode="after")
+    def _files_in_bounds(self) -> Self:
+        check_files(self.files)
+        return self
 
     @model_validator(mode="after")
     def _durations_in_bounds(self) -> Self:

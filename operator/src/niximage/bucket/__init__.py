@@ -4,6 +4,7 @@
 - `file`, `gcs`   the two implementations
 - `keys`       the names of objects: Distribution's, and our own below `niximage/v1/`
 - `records`    our own records: the layer index and builds
+- `contents`   which store paths lie in which layer of an image
 - `manifest`   what a manifest's bytes say
 - `publish`    the commit order that no reader can see half of
 - `images`     reading images back

@@ -104,6 +104,11 @@ def build_record(namespace: str, input_hash: str) -> str:
     return f"{OWN}builds/{_namespace(namespace)}/{_hash(input_hash)}"
 
 
+def contents_record(namespace: str, key: str) -> str:
+    """The record of what lies in the layers of an image that others may be based on."""
+    return f"{OWN}contents/{_namespace(namespace)}/{_hash(key)}"
+
+
 def _hex(digest: str) -> str:
     if not is_digest(digest):
         raise _invalid("digest", digest, "Digests are sha256: and 64 hex digits")

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Final
 
 from niximage.api.build import BuildOutputs, BuildRequest, BuiltPackage
-from niximage.builder.progress import Say, silent, timed
+from niximage.builder.progress import Say, silent, timed, watcher
 from niximage.errors import Reason, Terminal
 from niximage.nix.activity import Progress
 from niximage.nix.evaluate import evaluate
 from niximage.nix.programs import NixStore
 from niximage.nix.realise import realise
 from niximage.source.fetch import fetch
+from niximage.source.folder import copy_folder, is_folder
 
 # The name is part of store paths that copy the source whole: the same as Nix's own fetchers'.
 _SOURCE: Final = "source"
@@ -36,7 +37,7 @@ def run_build(
         roots: a folder whose links keep outputs from garbage collection; kept until the image
             is published.
         timeout: seconds for all of it.
-        allow_file: whether the source may be a `file://` URL.
+        allow_file: whether the source may be a `file://` URL, or a folder of this machine.
         say: takes progress, one line at a time.
 
     Raises:
@@ -55,26 +56,31 @@ def run_build(
             )
         return seconds
 
-    with timed(say, f"fetched revision {request.source.revision[:12]}"):
-        source = fetch(request.source, scratch / _SOURCE, timeout=left(), allow_file=allow_file)
-    with timed(say, f"evaluated {len(request.packages)} packages"):
+    with timed(say, f"fetched revision {request.source.revision[:12]}", stage="evaluate"):
+        if allow_file and is_folder(request.source):
+            source = copy_folder(request.source, scratch / _SOURCE)
+        else:
+            source = fetch(request.source, scratch / _SOURCE, timeout=left(), allow_file=allow_file)
+    with timed(say, f"evaluated {len(request.packages)} packages", stage="evaluate"):
         packages = evaluate(
-            source,
+            source.path,
             request.packages,
             attribute=request.source.attr,
             system=request.system,
             store=nix,
             timeout=left(),
             root=scratch / _SOURCE,
+            config=request.nixpkgs_config,
         )
     outputs = sum(len(package.outputs) for package in packages)
-    with timed(say, f"realised {outputs} outputs"):
+    with timed(say, f"realised {outputs} outputs", stage="realise"):
         realise(packages, store=nix, timeout=left(), roots=roots, on_progress=_Narrator(say))
     return BuildOutputs(
         packages=[
             BuiltPackage(attribute=package.attribute, outputs=dict(package.outputs))
             for package in packages
-        ]
+        ],
+        source_time=source.time,
     )
 
 
@@ -86,6 +92,7 @@ class _Narrator:
         self._last = ""
 
     def __call__(self, progress: Progress) -> None:
+        watcher(self._say).realising(progress.done, progress.expected, progress.what)
         if progress.what and progress.what != self._last:
             self._last = progress.what
             self._say(f"{progress.what} ({progress.done} of {progress.expected} built)")

@@ -1,14 +1,14 @@
 """The layers of an image: which it needs, and bringing those that are missing into the bucket.
 
-A layer whose key is known, and whose blob is there, is neither read nor packed again. One
-that is missing is packed to a spool file and uploaded while the next one is packed; two spool
-files at most are on disk at once.
+A layer whose key is known, and whose blob is there, is neither read nor packed again. Those
+that are missing are packed to spool files, two at once, and uploaded while the next ones are
+packed; four spool files at most are on disk at once.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -16,16 +16,17 @@ from niximage.bucket.publish import put_blob
 from niximage.bucket.records import LayerRecord, find_layer, save_layer
 from niximage.bucket.store import ObjectStore
 from niximage.bucket.threads import in_parallel
-from niximage.builder.progress import Say, size
+from niximage.builder.progress import Say, size, watched, watcher
 from niximage.image.closure import Closure
+from niximage.image.compress import ZSTD, Codec
 from niximage.image.documents import ImageLayer, comment
 from niximage.image.entries import FileEntry
 from niximage.image.keys import entries_layer_key, store_layer_key
-from niximage.image.pack import PackedLayer, pack, store_entries
-from niximage.image.planner import plan
+from niximage.image.pack import Packer, store_entries
+from niximage.image.planner import MAX_LAYERS, plan
 from niximage.image.root import Root
 
-SPOOLED: Final = 2  # packed layers on disk: one that uploads, one that is being packed
+SPOOLED: Final = 4  # layers on disk: two that upload, two that are being packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,14 @@ class WantedLayer:
         comment: what is in it.
         paths: the store paths to pack, or none for the customisation layer.
         entries: the entries of the customisation layer.
+        codec: how it is compressed, as its key says.
     """
 
     key: str
     comment: str
     paths: tuple[str, ...] = ()
     entries: tuple[FileEntry, ...] = ()
+    codec: Codec = ZSTD
 
     def read(self) -> Iterable[FileEntry]:
         """What to pack."""
@@ -62,18 +65,31 @@ class LayerInBucket:
     reused: bool
 
 
-def wanted_layers(closure: Closure, root: Root) -> tuple[WantedLayer, ...]:
-    """The layers of an image, the customisation layer last."""
+def wanted_layers(
+    closure: Closure, root: Root, *, codec: Codec = ZSTD, max_layers: int = MAX_LAYERS
+) -> tuple[WantedLayer, ...]:
+    """The layers of an image, the customisation layer last.
+
+    Args:
+        closure: the store paths that need a layer.
+        root: the image's root file system.
+        codec: how layers are compressed.
+        max_layers: the most there may be.
+    """
     planned = [
         WantedLayer(
-            key=store_layer_key(layer.paths),
+            key=store_layer_key(layer.paths, codec=codec.id),
             comment=comment([info.name for info in layer.paths]),
             paths=tuple(info.path for info in layer.paths),
+            codec=codec,
         )
-        for layer in plan(closure)
+        for layer in plan(closure, max_layers=max_layers)
     ]
     root_layer = WantedLayer(
-        key=entries_layer_key(root.entries), comment="root file system", entries=root.entries
+        key=entries_layer_key(root.entries, codec=codec.id),
+        comment="root file system",
+        entries=root.entries,
+        codec=codec,
     )
     return (*planned, root_layer)
 
@@ -105,70 +121,77 @@ def bring_layers(
         Retryable: the store or the bucket fails.
     """
     known = in_parallel(lambda layer: find_layer(bucket, namespace, layer.key), wanted)
-    say(f"{sum(record is not None for record in known)} of {len(wanted)} layers are there")
-    spooled = threading.Semaphore(SPOOLED)
+    missing = sum(record is None for record in known)
+    say(f"{len(wanted) - missing} of {len(wanted)} layers are there")
+    watcher(say).layers_found(missing, len(wanted))
     results: list[LayerInBucket | Future[LayerInBucket]] = []
-    with ThreadPoolExecutor(SPOOLED, thread_name_prefix="upload") as uploads:
-        for layer, record in zip(wanted, known, strict=True):
-            if record is not None:
-                results.append(_there(layer, record, reused=True))
-                continue
-            _raise_failed(results)
-            spooled.acquire()
-            try:
-                packed = pack(layer.read(), scratch, threads=threads)
-                say(
-                    f"packed {size(packed.tar_size)} to {size(packed.descriptor.size)}: "
-                    f"{layer.comment}"
-                )
-                upload = _Upload(bucket, namespace, layer, packed)
-                future = uploads.submit(upload)
-            except BaseException:
-                spooled.release()
-                raise
-            future.add_done_callback(lambda _: spooled.release())
-            results.append(future)
+    with (
+        Packer(threads=threads) as packer,
+        ThreadPoolExecutor(SPOOLED, thread_name_prefix="layer") as pool,
+    ):
+        bringing = _Bringing(bucket, namespace, scratch, packer, say)
+        try:
+            for layer, record in zip(wanted, known, strict=True):
+                if record is None:
+                    results.append(pool.submit(bringing, layer))
+                else:
+                    results.append(_there(layer, record, reused=True))
+            for done in as_completed(_futures(results)):
+                done.result()
+        except BaseException:
+            # One that fails fails the image: what has not begun never does, and what is being
+            # packed ends at its next block.
+            for future in _futures(results):
+                future.cancel()
+            packer.stop()
+            raise
         return [each.result() if isinstance(each, Future) else each for each in results]
 
 
 @dataclass(frozen=True, slots=True)
-class _Upload:
-    """Blob first, then the record that names it; the spool file goes either way."""
+class _Bringing:
+    """Packs and uploads one layer; called from several threads, which speak one at a time."""
 
     bucket: ObjectStore
     namespace: str
-    layer: WantedLayer
-    packed: PackedLayer
+    scratch: Path
+    packer: Packer
+    say: Say
+    line: threading.Lock = field(default_factory=threading.Lock)
 
-    def __call__(self) -> LayerInBucket:
-        descriptor = self.packed.descriptor
+    def __call__(self, layer: WantedLayer) -> LayerInBucket:
+        entries = watched(layer.read(), self.say, layer.comment)
+        packed = self.packer.pack(entries, self.scratch, codec=layer.codec)
+        descriptor = packed.descriptor
         try:
-            written = put_blob(self.bucket, descriptor, self.packed.path)
+            watcher(self.say).packed(layer.comment, packed.tar_size)
+            with self.line:
+                self.say(
+                    f"packed {size(packed.tar_size)} to {size(descriptor.size)}: {layer.comment}"
+                )
+            watcher(self.say).uploading(descriptor)
+            written = put_blob(self.bucket, descriptor, packed.path)
+            watcher(self.say).uploaded(descriptor, written=written)
         finally:
-            self.packed.path.unlink(missing_ok=True)
+            packed.path.unlink(missing_ok=True)
+        # The record that names a blob comes after it.
         record = LayerRecord(
-            diff_id=self.packed.diff_id,
+            diff_id=packed.diff_id,
             digest=descriptor.digest,
             size=descriptor.size,
             media_type=descriptor.media_type,
         )
         # Another build may have been first: then its blob is the one that images share.
-        standing = save_layer(self.bucket, self.namespace, self.layer.key, record)
+        standing = save_layer(self.bucket, self.namespace, layer.key, record)
         reused = not written or standing.digest != record.digest
-        return _there(self.layer, standing, reused=reused)
+        return _there(layer, standing, reused=reused)
 
 
 def _there(layer: WantedLayer, record: LayerRecord, *, reused: bool) -> LayerInBucket:
     return LayerInBucket(ImageLayer(record.descriptor, record.diff_id, layer.comment), reused)
 
 
-def _raise_failed(results: Iterable[LayerInBucket | Future[LayerInBucket]]) -> None:
-    """Stop packing when an upload has failed: the rest would fail, too."""
-    for each in _finished(results):
-        each.result()
-
-
-def _finished(
+def _futures(
     results: Iterable[LayerInBucket | Future[LayerInBucket]],
-) -> Iterator[Future[LayerInBucket]]:
-    return (each for each in results if isinstance(each, Future) and each.done())
+) -> list[Future[LayerInBucket]]:
+    return [each for each in results if isinstance(each, Future)]

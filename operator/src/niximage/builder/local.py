@@ -1,14 +1,17 @@
 """Both steps in one process: the same image, with its digest, as a build Job makes."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from niximage.api.base import seconds
-from niximage.api.build import BuildRequest, PinnedSource, PublishResult, input_hash
+from niximage.api.build import BuildOutputs, BuildRequest, PinnedBase, PinnedSource, PublishResult
 from niximage.api.image import NixImage
 from niximage.bucket.records import find_build
 from niximage.bucket.store import ObjectStore
 from niximage.builder.build import run_build
+from niximage.builder.prepare import PreparedImage, prepare_image
 from niximage.builder.progress import Say, silent
 from niximage.builder.publish import run_publish
 from niximage.nix.programs import NixStore
@@ -21,6 +24,7 @@ def build_image(
     *,
     nix: NixStore,
     system: str,
+    base: PinnedBase | None = None,
     allow_file: bool = False,
     threads: int | None = None,
     say: Say = silent,
@@ -33,6 +37,7 @@ def build_image(
         bucket: where the image goes.
         nix: how the Nix programs are set up.
         system: what to build for, as Nix says it.
+        base: its base, pinned; None exactly where the image has none.
         allow_file: whether the source may be a `file://` URL.
         threads: how many blocks are compressed at once; the digest does not depend on it.
         say: takes progress, one line at a time.
@@ -41,18 +46,41 @@ def build_image(
         Terminal: the image's spec, source or packages are at fault.
         Retryable: the world was in the way.
     """
-    request = BuildRequest(
-        namespace=image.metadata.namespace,
-        repository=image.repository,
-        input_hash=input_hash(image, source, system),
-        system=system,
-        packages=list(image.spec.packages),
-        source=source,
-        config=image.spec.config,
-    )
+    request = BuildRequest.of(image, source, system, base)
     if (known := _built_before(request, bucket)) is not None:
         say(f"{known.repository}@{known.digest} was built before")
         return known
+    with _built(image, request, nix=nix, allow_file=allow_file, say=say) as (outputs, scratch):
+        return run_publish(
+            request, outputs, bucket=bucket, nix=nix, scratch=scratch, threads=threads, say=say
+        )
+
+
+def plan_image(
+    image: NixImage,
+    source: PinnedSource,
+    bucket: ObjectStore,
+    *,
+    nix: NixStore,
+    system: str,
+    base: PinnedBase | None = None,
+    allow_file: bool = False,
+    say: Say = silent,
+) -> PreparedImage:
+    """Bring an image's packages into the store and lay out its layers; nothing is packed.
+
+    Takes and raises what `build_image` does. Only a base goes into the bucket.
+    """
+    request = BuildRequest.of(image, source, system, base)
+    with _built(image, request, nix=nix, allow_file=allow_file, say=say) as (outputs, scratch):
+        return prepare_image(request, outputs, bucket=bucket, nix=nix, scratch=scratch, say=say)
+
+
+@contextmanager
+def _built(
+    image: NixImage, request: BuildRequest, *, nix: NixStore, allow_file: bool, say: Say
+) -> Iterator[tuple[BuildOutputs, Path]]:
+    """The image's packages in the store, kept there meanwhile, and a folder to work in."""
     with tempfile.TemporaryDirectory(prefix="niximage-") as folder:
         scratch = Path(folder)
         roots = scratch / "roots"
@@ -66,9 +94,7 @@ def build_image(
             allow_file=allow_file,
             say=say,
         )
-        return run_publish(
-            request, outputs, bucket=bucket, nix=nix, scratch=scratch, threads=threads, say=say
-        )
+        yield outputs, scratch
 
 
 def _built_before(request: BuildRequest, bucket: ObjectStore) -> PublishResult | None:

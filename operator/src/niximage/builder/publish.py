@@ -4,22 +4,21 @@ What the first step says is believed in nothing but this: that these store paths
 namespace, are what was asked for.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from niximage.api.build import BuildOutputs, BuildRequest, PublishResult
+from niximage.bucket.contents import ContentsRecord, LayerContents, save_contents
 from niximage.bucket.publish import publish_manifest, put_blob
 from niximage.bucket.records import BuildRecord, save_build
 from niximage.bucket.store import ObjectStore
-from niximage.builder.layers import bring_layers, wanted_layers
+from niximage.builder.layers import LayerInBucket, bring_layers
+from niximage.builder.prepare import PreparedImage, prepare_image
 from niximage.builder.progress import Say, silent, size, timed
-from niximage.errors import Reason, Retryable
+from niximage.image.base import merge_config
+from niximage.image.closure import STORE
 from niximage.image.documents import config_descriptor, config_document, manifest_document
-from niximage.image.root import RootPackage, build_root, list_store_directory
-from niximage.nix.path_info import query_closure
 from niximage.nix.programs import NixStore
-
-_QUERY_TIMEOUT: Final = 600.0  # seconds; the store answers for 10,000 paths in a few
 
 
 def run_publish(
@@ -47,15 +46,10 @@ def run_publish(
         Terminal: packages provide different files of one name, or files no layer can hold.
         Retryable: the outputs are not what was asked for, or store or bucket fail.
     """
-    root_packages = _root_packages(request, outputs)
-    with timed(say, "listed the closure"):
-        paths = sorted({package.path for package in root_packages})
-        closure = query_closure(paths, store=nix, timeout=_QUERY_TIMEOUT)
-    say(f"{len(closure)} store paths of {size(closure.nar_size)}")
-    root = build_root(root_packages, list_store_directory)
-    with timed(say, "brought the layers"):
+    image = prepare_image(request, outputs, bucket=bucket, nix=nix, scratch=scratch, say=say)
+    with timed(say, "brought the layers", stage="pack"):
         layers = bring_layers(
-            wanted_layers(closure, root),
+            image.layers,
             bucket=bucket,
             namespace=request.namespace,
             scratch=scratch,
@@ -66,24 +60,31 @@ def run_publish(
         request.config,
         system=request.system,
         layers=[each.layer for each in layers],
-        ca_bundle=root.ca_bundle,
+        ca_bundle=image.root.ca_bundle,
+        source_time=outputs.source_time,
     )
-    descriptor = config_descriptor(config)
-    blobs = [each.layer.descriptor for each in layers]
+    base = image.base
+    if base is not None:
+        config = merge_config(config, base.config, request.config)
+    contents = _contents(config, image, layers)
+    descriptor = contents.config_descriptor
+    blobs = [layer.descriptor for layer in contents.layers]
     manifest = manifest_document(descriptor, blobs)
-    with timed(say, "published"):
+    with timed(say, "published", stage="publish"):
         put_blob(bucket, descriptor, config)
         # The tag per build keeps images that only a status names from registry clean-ups.
         tags = [request.input_hash]
         published = publish_manifest(bucket, request.repository, manifest, tags=tags)
+        save_contents(bucket, request.namespace, published.digest, request.system, contents)
+    reused = [*(base.reused if base is not None else ()), *(each.reused for each in layers)]
     result = PublishResult(
         input_hash=request.input_hash,
         repository=request.repository,
         digest=published.digest,
-        layers=len(layers),
+        layers=len(blobs),
         size=sum(blob.size for blob in [*blobs, descriptor, published]),
-        reused_layers=sum(each.reused for each in layers),
-        reused_size=sum(each.layer.descriptor.size for each in layers if each.reused),
+        reused_layers=sum(reused),
+        reused_size=sum(blob.size for blob, there in zip(blobs, reused, strict=True) if there),
     )
     save_build(
         bucket,
@@ -106,17 +107,22 @@ def run_publish(
     return result
 
 
-def _root_packages(request: BuildRequest, outputs: BuildOutputs) -> list[RootPackage]:
-    """The outputs to link into the root, once they are those that were asked for."""
-    built = [package.attribute for package in outputs.packages]
-    if built != request.packages:
-        raise Retryable(
-            Reason.RESULT_INVALID,
-            f"asked for {', '.join(request.packages)}; the build made {', '.join(built)}",
-            hint="Build it again",
+def _contents(
+    config: bytes, image: PreparedImage, layers: Sequence[LayerInBucket]
+) -> ContentsRecord:
+    """The image's layers, the base's below its own, and what images based on it must know."""
+    descriptor = config_descriptor(config)
+    own = [
+        LayerContents(
+            digest=each.layer.descriptor.digest,
+            size=each.layer.descriptor.size,
+            media_type=each.layer.descriptor.media_type,
+            diff_id=each.layer.diff_id,
+            paths=[path.removeprefix(STORE) for path in wanted.paths] or None,
         )
-    return [
-        RootPackage(label=package.attribute, path=path)
-        for package in outputs.packages
-        for path in package.outputs.values()
+        for wanted, each in zip(image.layers, layers, strict=True)
     ]
+    below = image.base.contents.layers if image.base is not None else []
+    return ContentsRecord(
+        config=descriptor.digest, config_size=descriptor.size, layers=[*below, *own]
+    )

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -22,6 +23,15 @@ builder: Final = typer.Typer(
 )
 app.add_typer(builder, name="builder")
 
+CACHE: Final = "https://cache.nixos.org"
+CACHE_KEY: Final = "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="
+
+
+def _unless_set(variable: str, otherwise: str) -> Callable[[], str]:
+    """A default that leaves a variable set to "" alone: click would take it for unset."""
+    return lambda: os.environ.get(variable, otherwise)
+
+
 Bucket = Annotated[
     str,
     typer.Option(
@@ -32,6 +42,8 @@ Substituters = Annotated[
     str,
     typer.Option(
         envvar="NIXIMAGE_SUBSTITUTERS",
+        default_factory=_unless_set("NIXIMAGE_SUBSTITUTERS", CACHE),
+        show_default=CACHE,
         help="Binary caches, separated by blanks; empty for none.",
     ),
 ]
@@ -39,12 +51,48 @@ PublicKeys = Annotated[
     str,
     typer.Option(
         envvar="NIXIMAGE_TRUSTED_PUBLIC_KEYS",
+        default_factory=_unless_set("NIXIMAGE_TRUSTED_PUBLIC_KEYS", CACHE_KEY),
+        show_default=CACHE_KEY,
         help="The keys that sign what binary caches give, separated by blanks.",
     ),
 ]
-CACHE: Final = "https://cache.nixos.org"
-CACHE_KEY: Final = "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="
 NIXPKGS: Final = "https://github.com/NixOS/nixpkgs"
+
+File = Annotated[
+    Path | None,
+    typer.Option("--file", "-f", exists=True, dir_okay=False, help="A NixImage, as YAML."),
+]
+Packages = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--package", "-p", help="A package instead of a file, as in spec.packages. May be repeated."
+    ),
+]
+SourceFolder = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        file_okay=False,
+        help="A folder to take packages from, instead of the file's source. A copy is built; its "
+        "revision is a hash of all that lies in it, .git left out.",
+    ),
+]
+BaseOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What to build upon: HOST/REPOSITORY@sha256:…, or NAMESPACE/NAME@sha256:… for an "
+        "image in the bucket, or the digest alone of the file's base.niximage."
+    ),
+]
+OptionalBucket = Annotated[
+    str,
+    typer.Option(
+        envvar="NIXIMAGE_BUCKET",
+        help="Where images live: gs://bucket/prefix or file:///folder; with --output, a folder "
+        "in the user's cache by default.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of words.")]
 
 
 def main() -> None:
@@ -87,8 +135,8 @@ def operator(
         str,
         typer.Option(envvar="NIXIMAGE_NIXPKGS_URL", help="The repository behind source.nixpkgs."),
     ] = NIXPKGS,
-    substituters: Substituters = CACHE,
-    trusted_public_keys: PublicKeys = CACHE_KEY,
+    substituters: Substituters,
+    trusted_public_keys: PublicKeys,
     bucket_claim: Annotated[
         str,
         typer.Option(
@@ -191,16 +239,40 @@ def serve(
 @app.command()
 def build(
     *,
-    file: Annotated[
-        Path, typer.Option("--file", "-f", exists=True, dir_okay=False, help="A NixImage, as YAML.")
-    ],
-    bucket: Bucket,
+    file: File = None,
+    package: Packages = None,
+    source: SourceFolder = None,
+    path: Annotated[
+        str, typer.Option(help="With --source: the file or folder in it to import.")
+    ] = ".",
+    attr: Annotated[
+        str | None, typer.Option(help="With --source: the attribute that holds the packages.")
+    ] = None,
+    channel: Annotated[
+        str | None,
+        typer.Option(help="With -p: the channel of nixpkgs to take packages from: nixos-26.05."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="With -p: what the image is called.  [default: image]")
+    ] = None,
+    base: BaseOption = None,
+    bucket: OptionalBucket = "",
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write the image there, too: oci:FOLDER, oci-archive:FILE or "
+            "docker-archive:FILE, which `docker load` takes. May be repeated.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
     nixpkgs_url: Annotated[
         str,
         typer.Option(envvar="NIXIMAGE_NIXPKGS_URL", help="The repository behind source.nixpkgs."),
     ] = NIXPKGS,
-    substituters: Substituters = CACHE,
-    trusted_public_keys: PublicKeys = CACHE_KEY,
+    substituters: Substituters,
+    trusted_public_keys: PublicKeys,
     system: Annotated[
         str, typer.Option(envvar="NIXIMAGE_SYSTEM", help="The Nix system to build for.")
     ] = "x86_64-linux",
@@ -208,22 +280,89 @@ def build(
         bool, typer.Option("--allow-file", help="Allow file:// as the URL of a source.")
     ] = False,
 ) -> None:
-    """Build an image on this machine, into a bucket: what the operator does, without a cluster.
+    """Build an image on this machine: what the operator does, without a cluster.
 
-    Prints progress on standard error, and the result as one JSON document.
+    Progress goes to standard error. The exit code is 65 where the input is at fault, and 75
+    where another try may help.
     """
     from niximage.cli import build as command
+    from niximage.cli.wanted import Options
 
+    options = Options(
+        file=file,
+        packages=tuple(package or ()),
+        source=source,
+        path=path,
+        attr=attr,
+        channel=channel,
+        name=name,
+        base=base,
+        nixpkgs_url=nixpkgs_url,
+        substituters=tuple(substituters.split()),
+        trusted_public_keys=tuple(trusted_public_keys.split()),
+        system=system,
+        allow_file=allow_file,
+    )
     with told():
-        command.run(
-            file=file,
-            bucket=bucket,
-            nixpkgs_url=nixpkgs_url,
-            substituters=tuple(substituters.split()),
-            trusted_public_keys=tuple(trusted_public_keys.split()),
-            system=system,
-            allow_file=allow_file,
-        )
+        command.run(options, bucket=bucket, outputs=output or [], as_json=as_json)
+
+
+@app.command()
+def plan(
+    *,
+    file: File = None,
+    package: Packages = None,
+    source: SourceFolder = None,
+    path: Annotated[
+        str, typer.Option(help="With --source: the file or folder in it to import.")
+    ] = ".",
+    attr: Annotated[
+        str | None, typer.Option(help="With --source: the attribute that holds the packages.")
+    ] = None,
+    channel: Annotated[
+        str | None,
+        typer.Option(help="With -p: the channel of nixpkgs to take packages from: nixos-26.05."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="With -p: what the image is called.  [default: image]")
+    ] = None,
+    base: BaseOption = None,
+    bucket: OptionalBucket = "",
+    as_json: AsJson = False,
+    nixpkgs_url: Annotated[
+        str,
+        typer.Option(envvar="NIXIMAGE_NIXPKGS_URL", help="The repository behind source.nixpkgs."),
+    ] = NIXPKGS,
+    substituters: Substituters,
+    trusted_public_keys: PublicKeys,
+    system: Annotated[
+        str, typer.Option(envvar="NIXIMAGE_SYSTEM", help="The Nix system to build for.")
+    ] = "x86_64-linux",
+    allow_file: Annotated[
+        bool, typer.Option("--allow-file", help="Allow file:// as the URL of a source.")
+    ] = False,
+) -> None:
+    """Print the layers that an image would have; its packages are built, but not packed."""
+    from niximage.cli import plan as command
+    from niximage.cli.wanted import Options
+
+    options = Options(
+        file=file,
+        packages=tuple(package or ()),
+        source=source,
+        path=path,
+        attr=attr,
+        channel=channel,
+        name=name,
+        base=base,
+        nixpkgs_url=nixpkgs_url,
+        substituters=tuple(substituters.split()),
+        trusted_public_keys=tuple(trusted_public_keys.split()),
+        system=system,
+        allow_file=allow_file,
+    )
+    with told():
+        command.run(options, bucket=bucket, as_json=as_json)
 
 
 @builder.command("build")
@@ -246,3 +385,4 @@ def _log_to_stderr() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # one line per probe

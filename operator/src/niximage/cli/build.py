@@ -1,78 +1,84 @@
-"""`niximage build`: the work of a build Job on this machine, into a bucket."""
+"""`niximage build`: the work of a build Job on this machine."""
 
-import asyncio
 import json
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import typer
 
-from niximage.api.build import PublishResult
-from niximage.api.image import FILE_LIMIT, NixImage, load_file
 from niximage.bucket import open_store
+from niximage.bucket.store import ObjectStore
+from niximage.builder.export import export_image, parse_output
 from niximage.builder.local import build_image
+from niximage.builder.progress import timed
+from niximage.cli.progress import watching
+from niximage.cli.report import document, summary
+from niximage.cli.wanted import Options, default_bucket, wanted
 from niximage.errors import Reason, Terminal
-from niximage.nix.programs import NixStore
-from niximage.source.resolve import resolve
-
-RESOLVE_TIMEOUT = 60.0  # seconds of one ls-remote
+from niximage.source.failures import shown_url
 
 
-def run(
-    *,
-    file: Path,
-    bucket: str,
-    nixpkgs_url: str,
-    substituters: tuple[str, ...],
-    trusted_public_keys: tuple[str, ...],
-    system: str,
-    allow_file: bool,
-) -> None:
-    """Build the image that a file describes, and print one JSON document about it.
+def run(options: Options, *, bucket: str, outputs: list[str], as_json: bool) -> None:
+    """Build an image into a bucket, write it to outputs, and say what came of it.
+
+    Args:
+        options: what to build.
+        bucket: where to; "" for the one in the user's cache.
+        outputs: `oci:FOLDER` and the like.
+        as_json: whether to print one JSON document instead of a summary.
 
     Raises:
-        Terminal: the file, the source or the packages are at fault.
+        Terminal: the options, the source or the packages are at fault.
         Retryable: the world was in the way.
     """
-    image = _read(file)
-    started = time.monotonic()
-
-    def say(line: str) -> None:
-        typer.echo(f"{time.monotonic() - started:6.1f} s  {line}", err=True)
-
-    source = asyncio.run(
-        resolve(
-            image.spec.source,
-            nixpkgs_url=nixpkgs_url,
-            timeout=RESOLVE_TIMEOUT,
-            allow_file=allow_file,
+    if not bucket and not outputs:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            "where is the image to go?",
+            hint="Add --output docker-archive:image.tar, or --bucket file:///folder",
         )
-    )
-    say(f"{source.url} is at {source.revision}")
-    store = open_store(bucket)
-    try:
-        nix = NixStore(substituters=substituters, trusted_public_keys=trusted_public_keys)
+    files = [parse_output(output) for output in outputs]
+    with watching() as account, opened(bucket) as store:
+        target = wanted(options)
+        account(f"{shown_url(target.source.url)} is at {target.source.revision}")
         result = build_image(
-            image, source, store, nix=nix, system=system, allow_file=allow_file, say=say
+            target.image,
+            target.source,
+            store,
+            nix=options.nix,
+            system=options.system,
+            base=target.base,
+            allow_file=options.allow_file or options.source is not None,
+            say=account,
         )
+        for file in files:
+            with timed(account, f"wrote {file}"):
+                export_image(store, result.repository, result.digest, file)
+        report = document(target, result, store, account, options.system)
+    typer.echo(json.dumps(report, indent=2) if as_json else summary(report, files))
+
+
+@contextmanager
+def opened(url: str) -> Iterator[ObjectStore]:
+    """The bucket of a URL, or the one in the user's cache, made if it is absent.
+
+    Raises:
+        Terminal: the URL is no bucket's, or the folder cannot be made.
+    """
+    if not url:
+        url = default_bucket()
+        try:
+            Path(unquote(urlsplit(url).path)).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Terminal(
+                Reason.INVALID_SPEC,
+                f"{url} cannot be made: {error.strerror}",
+                hint="Name another place with --bucket",
+            ) from None
+    store = open_store(url)
+    try:
+        yield store
     finally:
         store.close()
-    typer.echo(json.dumps(_document(image, source.revision, result), indent=2))
-
-
-def _read(file: Path) -> NixImage:
-    try:
-        with file.open("rb") as opened:
-            return load_file(opened.read(FILE_LIMIT + 1), str(file))
-    except OSError as error:
-        raise Terminal(Reason.INVALID_SPEC, f"{file}: {error.strerror}") from None
-
-
-def _document(image: NixImage, revision: str, result: PublishResult) -> dict[str, object]:
-    return {
-        "image": f"{image.repository}@{result.digest}",
-        "digest": result.digest,
-        "revision": revision,
-        "layers": {"total": result.layers, "reused": result.reused_layers},
-        "bytes": {"total": result.size, "reused": result.reused_size},
-    }

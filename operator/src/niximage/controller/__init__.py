@@ -13,6 +13,7 @@ In reading order:
 - `job`         the manifest of a build Job
 - `outcome`     what a finished pod says
 - `reconcile`   the thin executor around `decide`
+- `bases`       the NixImage that another is based on
 - `resolver`    revisions of sources, each (url, ref) asked once for all images
 - `queue`, `cache`   which image is next, and what is known of it
 - `client`      the API server; the only module that imports the Kubernetes client

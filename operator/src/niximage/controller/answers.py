@@ -7,7 +7,7 @@ from typing import Final
 import pydantic
 
 from niximage.api.base import seconds
-from niximage.api.build import PinnedSource
+from niximage.api.build import PinnedBase, PinnedSource
 from niximage.api.image import NixImage
 from niximage.api.status import (
     Artifact,
@@ -71,6 +71,14 @@ class Case:
         return ready if self.is_current and self.status.is_true(ConditionType.READY) else None
 
     @property
+    def base(self) -> PinnedBase | None:
+        """The image below this one, as far as it is known; None where there is none."""
+        base = self.image.spec.base
+        if base is not None and base.image is not None:
+            return PinnedBase.of_registry(base.image)
+        return self.observed.base if isinstance(self.observed.base, PinnedBase) else None
+
+    @property
     def poll(self) -> float | None:
         """Seconds until a moving source is looked up again; None for a fixed one."""
         git, nixpkgs = self.image.spec.source.git, self.image.spec.source.nixpkgs
@@ -111,6 +119,23 @@ def seen(case: Case) -> NixImageStatus:
         say.ready_unknown(Reason.PROGRESSING, words),
         say.reconciling(Reason.RESOLVING_SOURCE, words),
     )
+
+
+def waiting(case: Case, source: SourceStatus, words: str) -> Decision:
+    """Nothing can be built before the base is; a good image stays Ready."""
+    status = case.status.model_copy(
+        update={"source": source, "current_build": None, "failure": None}
+    )
+    resolved = say.source_resolved(_pinned_words(source))
+    if case.standing is not None:
+        return Decision(
+            status=case.said(status, kept(case.standing), resolved), requeue_after=case.poll
+        )
+    told = (
+        say.ready_unknown(Reason.PROGRESSING, words),
+        say.reconciling(Reason.PROGRESSING, words),
+    )
+    return Decision(status=case.said(status, *told, resolved), requeue_after=case.poll)
 
 
 def building(case: Case, source: SourceStatus, job: JobView | None) -> NixImageStatus:

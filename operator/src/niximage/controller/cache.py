@@ -51,6 +51,7 @@ class Cache:
     def __init__(self) -> None:
         self._images: dict[Key, CachedImage] = {}
         self._jobs: dict[Key, dict[str, JobView]] = {}
+        self._based: dict[Key, set[Key]] = {}
         self._touched: set[tuple[str, Key]] = set()
 
     def keys(self) -> list[Key]:
@@ -65,13 +66,21 @@ class Cache:
         """The Jobs that carry an image's label, by name."""
         return tuple(job for _, job in sorted(self._jobs.get(key, {}).items()))
 
+    def base_of(self, key: Key) -> Key | None:
+        """The key of the NixImage that an image is based on, if it is."""
+        return _base_key(self._images.get(key))
+
+    def based_on(self, key: Key) -> frozenset[Key]:
+        """The images that are based on an image, whether or not that is there."""
+        return frozenset(self._based.get(key, ()))
+
     def put_image(self, image: CachedImage) -> Key:
         """Learn of an image from an event or a reply; an older version changes nothing."""
         key = (image.metadata["namespace"], image.metadata["name"])
         self._touched.add(("image", key))
         before = self._images.get(key)
         if before is None or _version(before) <= _version(image):
-            self._images[key] = image
+            self._set(key, image)
         return key
 
     def drop_image(self, key: Key, uid: str) -> None:
@@ -79,7 +88,7 @@ class Cache:
         self._touched.add(("image", key))
         found = self._images.get(key)
         if found is not None and found.metadata["uid"] == uid:
-            del self._images[key]
+            self._set(key, None)
 
     def put_job(self, job: JobView) -> Key:
         """Learn of a Job; returns the key of its image."""
@@ -110,10 +119,7 @@ class Cache:
         for key in changed:
             if ("image", key) in self._touched:
                 continue
-            if key in listed:
-                self._images[key] = listed[key]
-            else:
-                del self._images[key]
+            self._set(key, listed.get(key))
         kept = [
             job
             for group in self._jobs.values()
@@ -125,6 +131,30 @@ class Cache:
         for job in (*fresh, *kept):
             self._jobs.setdefault((job.namespace, job.image), {})[job.name] = job
         return changed | set(self._jobs)
+
+    def _set(self, key: Key, image: CachedImage | None) -> None:
+        """Keep or forget an image, and what it is based on with it."""
+        before, after = _base_key(self._images.get(key)), _base_key(image)
+        if before is not None and before != after:
+            self._based[before].discard(key)
+            if not self._based[before]:
+                del self._based[before]
+        if after is not None:
+            self._based.setdefault(after, set()).add(key)
+        if image is None:
+            self._images.pop(key, None)
+        else:
+            self._images[key] = image
+
+
+def _base_key(image: CachedImage | None) -> Key | None:
+    """The key of the NixImage that an image is based on, if it is."""
+    if image is None or image.image is None:
+        return None
+    base = image.image.spec.base
+    if base is None or base.niximage is None:
+        return None
+    return image.image.metadata.namespace, base.niximage.name
 
 
 def _version(image: CachedImage) -> int:

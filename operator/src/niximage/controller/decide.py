@@ -8,12 +8,13 @@ answer, so a crash, a lost event or a second call do no harm.
     1. suspended                           → say so, leave everything
     2. a new spec                          → say that it was seen
     3. the source is not known             → Resolve; failed: a good image stays Ready
-    4. these inputs are what is published  → Ready
-    5. these inputs failed                 → Stalled, or wait until the retry is due
-    6. a Job is at it                      → Building
-    7. a Job ended                         → ReadOutcome
-    8. the bucket holds the image          → FindPublished, Ready
-    9. otherwise                           → CreateJob
+    4. its base is not known               → FindBase; not ready: wait for it
+    5. these inputs are what is published  → Ready
+    6. these inputs failed                 → Stalled, or wait until the retry is due
+    7. a Job is at it                      → Building
+    8. a Job ended                         → ReadOutcome
+    9. the bucket holds the image          → FindPublished, Ready
+   10. otherwise                           → CreateJob
 """
 
 import datetime as dt
@@ -30,8 +31,10 @@ from niximage.controller.answers import Case, Decision
 from niximage.controller.settings import Settings
 from niximage.controller.views import (
     Absent,
+    BaseWanting,
     CreateJob,
     DeleteJob,
+    FindBase,
     FindPublished,
     JobState,
     JobView,
@@ -93,8 +96,18 @@ def _source_failed(case: Case, error: NixImageError) -> Decision:
 
 
 def _with_source(case: Case, pinned: PinnedSource) -> Decision:
-    inputs = input_hash(case.image, pinned, case.settings.system)
-    decision = _with_inputs(case, pinned, answers.source_status(case, pinned), inputs)
+    source = answers.source_status(case, pinned)
+    base = case.image.spec.base
+    if base is not None and base.niximage is not None:
+        match case.observed.base:
+            case None:
+                return Decision(looks=(FindBase(base.niximage.name),))
+            case BaseWanting(words):
+                return answers.waiting(case, source, words)
+            case NixImageError() as error:
+                return answers.failed(case, error, source, "")
+    inputs = input_hash(case.image, pinned, case.settings.system, case.base)
+    decision = _with_inputs(case, pinned, source, inputs)
     if decision.looks:
         return decision
     superseded = tuple(
@@ -191,15 +204,7 @@ def _from_bucket(
 
 
 def _create(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str) -> Decision:
-    request = BuildRequest(
-        namespace=case.image.metadata.namespace,
-        repository=case.image.repository,
-        input_hash=inputs,
-        system=case.settings.system,
-        packages=case.image.spec.packages,
-        source=pinned,
-        config=case.image.spec.config,
-    )
+    request = BuildRequest.of(case.image, pinned, case.settings.system, case.base)
     failure = case.status.failure
     attempt = failure.attempts + 1 if failure is not None and failure.input_hash == inputs else 1
     return Decision(

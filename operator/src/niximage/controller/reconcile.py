@@ -16,6 +16,7 @@ from niximage.api.status import NixImageStatus
 from niximage.bucket.records import find_build
 from niximage.bucket.store import ObjectStore
 from niximage.controller.answers import invalid
+from niximage.controller.bases import find_base
 from niximage.controller.cache import Cache, CachedImage, Key
 from niximage.controller.client import Cluster, Conflict, NotThere
 from niximage.controller.decide import decide
@@ -28,6 +29,7 @@ from niximage.controller.views import (
     CreateJob,
     DeleteJob,
     Effect,
+    FindBase,
     FindPublished,
     JobState,
     JobView,
@@ -125,6 +127,10 @@ class Reconciler:
             case Resolve():
                 source = await self._resolver.resolve(spec.source, max_age=seconds(spec.interval))
                 return replace(observed, source=source)
+            case FindBase(name):
+                metadata = cached.image.metadata
+                found_base = find_base(self._cache, (metadata.namespace, metadata.name), name)
+                return replace(observed, base=found_base)
             case FindPublished(input_hash):
                 metadata = cached.image.metadata
                 try:

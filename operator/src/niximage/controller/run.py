@@ -59,6 +59,8 @@ class Operator:
                     self._cache.drop_image(key, body["metadata"]["uid"])
                 else:
                     self._cache.put_image(CachedImage.from_json(body))
+                for above in self._cache.based_on(key):
+                    self._queue.add(above)
             else:
                 job = JobView.from_json(body)
                 key = self._cache.drop_job(job) if gone else self._cache.put_job(job)

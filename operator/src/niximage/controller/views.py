@@ -5,7 +5,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any, Final
 
-from niximage.api.build import BuildRequest, PinnedSource, PublishResult
+from niximage.api.build import BuildRequest, PinnedBase, PinnedSource, PublishResult
 from niximage.errors import NixImageError
 
 INPUT_HASH: Final = "niximage.dev/input-hash"
@@ -105,6 +105,13 @@ class Published:
     reused_size: int
 
 
+@dataclass(frozen=True, slots=True)
+class BaseWanting:
+    """The NixImage below this one has no image yet, and why, in words for people."""
+
+    words: str
+
+
 class Absent(enum.Enum):
     """Looked for, and not there; None would say: not looked for yet."""
 
@@ -118,6 +125,7 @@ class Observed:
     Attributes:
         jobs: all Jobs of the image.
         source: the pinned source, or why there is none.
+        base: the pinned NixImage below this one, or why there is none.
         outcome: what the finished Job's pod said.
         published: what the bucket holds for the input hash.
         refused: why the last action on the cluster failed.
@@ -125,6 +133,7 @@ class Observed:
 
     jobs: tuple[JobView, ...] = ()
     source: PinnedSource | NixImageError | None = None
+    base: PinnedBase | BaseWanting | NixImageError | None = None
     outcome: PublishResult | Absent | NixImageError | None = None
     published: Published | Absent | NixImageError | None = None
     refused: NixImageError | None = None
@@ -133,6 +142,13 @@ class Observed:
 @dataclass(frozen=True, slots=True)
 class Resolve:
     """Find the revision of the image's source."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindBase:
+    """Find the image of the NixImage that this one is based on."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,5 +181,5 @@ class DeleteJob:
     job: JobView
 
 
-Look = Resolve | FindPublished | ReadOutcome
+Look = Resolve | FindBase | FindPublished | ReadOutcome
 Effect = CreateJob | DeleteJob

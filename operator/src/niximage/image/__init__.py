@@ -12,6 +12,9 @@
 - `compress`    bytes to frames that do not depend on threads
 - `pack`        all of these in one pass, both digests included
 - `documents`   config and manifest
+- `base`        the image below: its documents, and configs merged; `base_users` its users
+- `layer_reader`, `tree`   its layers read and verified, and its files
+- `onto`        our root over its, without breaking either
 - `descriptor`  how documents point at blobs
 
 No I/O but reading what it packs and spooling what it packed.

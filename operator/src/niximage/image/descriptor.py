@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 INDEX: Final = "application/vnd.oci.image.index.v1+json"
 CONFIG: Final = "application/vnd.oci.image.config.v1+json"
+LAYER_TAR: Final = "application/vnd.oci.image.layer.v1.tar"
 LAYER_ZSTD: Final = "application/vnd.oci.image.layer.v1.tar+zstd"
 LAYER_GZIP: Final = "application/vnd.oci.image.layer.v1.tar+gzip"
 

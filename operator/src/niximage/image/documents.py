@@ -1,10 +1,11 @@
 """The two JSON documents of an image: its config and its manifest.
 
 Both are canonical JSON, so that equal images have equal bytes. Neither names the source's
-revision or the time: a channel that moves without touching an image's packages leaves its
-digest as it is.
+revision or a time: a channel that moves without touching an image's packages leaves its
+digest as it is; unless its users ask for the time of the source's commit.
 """
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -70,7 +71,12 @@ def comment(names: Sequence[str]) -> str:
 
 
 def config_document(
-    config: Config, *, system: str, layers: Sequence[ImageLayer], ca_bundle: str = ""
+    config: Config,
+    *,
+    system: str,
+    layers: Sequence[ImageLayer],
+    ca_bundle: str = "",
+    source_time: int = 0,
 ) -> bytes:
     """The image's config.
 
@@ -79,20 +85,29 @@ def config_document(
         system: what it runs on, as Nix says it.
         layers: bottom first.
         ca_bundle: the path of the CA bundle in the image, or "".
+        source_time: when the source was committed, in seconds since 1970.
     """
+    time = created(config, source_time)
     return canonical_json(
         {
-            "created": EPOCH,
+            "created": time,
             **platform(system),
             "config": _runtime_config(config, ca_bundle),
             "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
             # One entry per layer: tools that walk both together break otherwise.
             "history": [
-                {"created": EPOCH, "created_by": "niximage", "comment": layer.comment}
+                {"created": time, "created_by": "niximage", "comment": layer.comment}
                 for layer in layers
             ],
         }
     )
+
+
+def created(config: Config, source_time: int) -> str:
+    """The time that an image says it was made."""
+    if config.created == "Epoch":
+        return EPOCH
+    return dt.datetime.fromtimestamp(source_time, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def manifest_document(config: Descriptor, layers: Sequence[Descriptor]) -> bytes:

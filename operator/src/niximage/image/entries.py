@@ -1,9 +1,9 @@
 """Files, directories and links, as a layer holds them.
 
 An entry has what is the same on every machine and nothing else: of a file's mode only the
-executable bit, of times and owners nothing; hard links are files of their own. Entries of a
-tree come parents first and the names in a directory by their bytes, which is also the order
-of a NAR.
+executable bit, of times and owners nothing (only users' `files` have owners, as their spec
+says); hard links are files of their own. Entries of a tree come parents first and the names
+in a directory by their bytes, which is also the order of a NAR.
 
 Names and targets are bytes, for that is what a file system has.
 """
@@ -46,6 +46,8 @@ class FileEntry:
         target: where a symbolic link points; empty for the others.
         content: the bytes of a file that exists nowhere but here.
         origin: the path of the file to read the content from; empty if `content` has it.
+        uid: the owner.
+        gid: the group.
     """
 
     name: bytes
@@ -55,21 +57,25 @@ class FileEntry:
     target: bytes = b""
     content: bytes = b""
     origin: bytes = b""
+    uid: int = 0
+    gid: int = 0
 
 
-def directory(name: bytes, mode: int = PARENT_MODE) -> FileEntry:
+def directory(name: bytes, mode: int = PARENT_MODE, *, uid: int = 0, gid: int = 0) -> FileEntry:
     """A directory."""
-    return FileEntry(name, Kind.DIRECTORY, mode)
+    return FileEntry(name, Kind.DIRECTORY, mode, uid=uid, gid=gid)
 
 
-def symlink(name: bytes, target: bytes) -> FileEntry:
+def symlink(name: bytes, target: bytes, *, uid: int = 0, gid: int = 0) -> FileEntry:
     """A symbolic link."""
-    return FileEntry(name, Kind.SYMLINK, SYMLINK_MODE, target=target)
+    return FileEntry(name, Kind.SYMLINK, SYMLINK_MODE, target=target, uid=uid, gid=gid)
 
 
-def file(name: bytes, content: bytes, mode: int = FILE_MODE) -> FileEntry:
+def file(
+    name: bytes, content: bytes, mode: int = FILE_MODE, *, uid: int = 0, gid: int = 0
+) -> FileEntry:
     """A file whose content is at hand."""
-    return FileEntry(name, Kind.FILE, mode, size=len(content), content=content)
+    return FileEntry(name, Kind.FILE, mode, size=len(content), content=content, uid=uid, gid=gid)
 
 
 def walk(path: str) -> Iterator[FileEntry]:

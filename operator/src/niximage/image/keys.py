@@ -42,6 +42,7 @@ def _describe(entry: FileEntry) -> list[Any]:
         entry.name.decode("latin-1"),
         entry.kind.value,
         entry.mode,
+        [entry.uid, entry.gid],
         entry.target.decode("latin-1"),
         hashlib.sha256(entry.content).hexdigest(),
     ]

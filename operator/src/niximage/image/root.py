@@ -1,44 +1,53 @@
 """The root file system around the store: what makes `/bin/<program>` work.
 
-Packages stay where Nix put them; the root has links to them. Around these come the few
-things that programs expect of any system, each only where no package provides it:
+Packages stay where Nix put them; the root has links to them. Then come users' own files, and
+last the few things that programs expect of any system, each only where nothing is yet:
 
-    /tmp                  writable by all
-    /etc/passwd, group    root and nobody
+    /tmp, /var/tmp        writable by all
+    /root, /home/<user>   homes
+    /etc/passwd, group    root, nobody, and whom the image runs as
     /etc/nsswitch.conf    names from files, then DNS
     /bin/sh               the shell of a package that has one
     /usr/bin/env          a package's env, for scripts
-    /etc/ssl/certs/ca-certificates.crt    where most programs look for a package's CA bundle
+    the working directory and the volumes, owned by whom the image runs as
+    a package's CA bundle wherever programs look for one
+
+/etc/hosts, hostname and resolv.conf are the container runtime's.
 """
 
-import os
-import stat
-from collections.abc import Iterable, Mapping
+import posixpath
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from niximage.api.contents import ImageFile
+from niximage.api.spec import Config
 from niximage.errors import Reason, Terminal
-from niximage.image.closure import STORE
-from niximage.image.entries import FileEntry, directory, file, symlink, unreadable
-from niximage.image.forest import Forest, Lister, Target
+from niximage.image.base_users import BaseUsers
+from niximage.image.closure import Closure
+from niximage.image.database import database_entries
+from niximage.image.entries import FileEntry, Kind, directory, file, symlink
+from niximage.image.forest import Forest, Lister
+from niximage.image.users import Account, account_in
 
-CA_BUNDLE: Final = b"etc/ssl/certs/ca-bundle.crt"  # where nixpkgs' cacert has it
+# In the order in which they are believed; the first is where nixpkgs' cacert has it.
+CA_BUNDLES: Final = (
+    b"etc/ssl/certs/ca-bundle.crt",
+    b"etc/ssl/certs/ca-certificates.crt",  # Debian's
+    b"etc/pki/tls/certs/ca-bundle.crt",  # Fedora's
+)
 
-_STORE: Final = STORE.encode()
 _TEMPORARY_MODE: Final = 0o1777
+_ROOT_HOME_MODE: Final = 0o700
+_EMPTY_MODE: Final = 0o555
 _ETC_MODE: Final = 0o644
 # Nix's own bookkeeping in an output, and of no use at run time.
 _NOT_LINKED: Final = frozenset({b"nix-support"})
 # What the image or the container runtime itself has at the root.
 _RESERVED: Final = frozenset({b"nix", b"proc", b"sys", b"dev", b"tmp"})
-_LINKS_LIMIT: Final = 40  # as the kernel's
+# Where runtimes mount, and where the store is: no directory is made in there.
+_NOT_MADE: Final = ("/nix", "/proc", "/sys", "/dev")
 
-_PASSWD: Final = b"""root:x:0:0:root:/root:/bin/sh
-nobody:x:65534:65534:nobody:/var/empty:/bin/false
-"""
-_GROUP: Final = b"""root:x:0:
-nobody:x:65534:
-"""
 _NSSWITCH: Final = b"""passwd: files
 group: files
 hosts: files dns
@@ -65,22 +74,39 @@ class Root:
     Attributes:
         entries: its entries, parents first.
         ca_bundle: the path of the CA bundle in the image, or "".
+        defaults: the names of files and links that no package and no user has asked for, and
+            that give way to those of a base.
     """
 
     entries: tuple[FileEntry, ...]
     ca_bundle: str
+    defaults: frozenset[bytes] = frozenset()
 
 
-def build_root(packages: Iterable[RootPackage], list_directory: Lister) -> Root:
+def build_root(
+    packages: Iterable[RootPackage],
+    list_directory: Lister,
+    *,
+    config: Config | None = None,
+    files: Iterable[ImageFile] = (),
+    registered: Closure | None = None,
+    below: BaseUsers | None = None,
+) -> Root:
     """The root file system over packages; their order does not matter.
 
     Args:
         packages: the requested outputs.
         list_directory: `list_store_directory`, or a table in tests.
+        config: the image's: its user, working directory and volumes.
+        files: users' own; they win over packages' files.
+        registered: the store paths to register in a Nix database, or None for no database.
+        below: the users of the base, which stay.
 
     Raises:
-        Terminal: packages provide different files of one name, or what only the image may have.
+        Terminal: packages provide different files of one name, or what only the image may have;
+            or a file is where a directory has to be.
     """
+    config = config or Config()
     forest = Forest(list_directory)
     by_path = {package.path: package for package in sorted(packages, key=lambda p: p.label)}
     for path, package in sorted(by_path.items()):
@@ -93,18 +119,70 @@ def build_root(packages: Iterable[RootPackage], list_directory: Lister) -> Root:
                 hint="Leave the package out, or select another of its outputs with ^",
             )
         forest.add_package(package.label, store_path, ignore=_NOT_LINKED)
+    for entry in sorted(map(file_entry, files), key=lambda entry: entry.name):
+        forest.add_file(entry)
     bundle = _add_ca_bundle(forest)
+    user = _add_user(forest, config, below or BaseUsers())
     _add_conventions(forest)
-    return Root(tuple(forest.entries()), ca_bundle=bundle)
+    if registered is not None:
+        for entry in database_entries(registered, by_path, uid=user.uid, gid=user.gid):
+            if entry.kind is Kind.DIRECTORY:
+                forest.add_directory(entry)
+            else:
+                forest.add_missing(entry)
+    return Root(tuple(forest.entries()), ca_bundle=bundle, defaults=forest.defaults)
+
+
+def file_entry(given: ImageFile) -> FileEntry:
+    """The entry that a user's file, directory or link becomes."""
+    name = given.path.encode()[1:]
+    if given.directory:
+        return directory(name, given.permissions, uid=given.uid, gid=given.gid)
+    if given.symlink is not None:
+        return symlink(name, given.symlink.encode(), uid=given.uid, gid=given.gid)
+    return file(name, given.data, given.permissions, uid=given.uid, gid=given.gid)
 
 
 def _add_ca_bundle(forest: Forest) -> str:
-    bundle = forest.find(CA_BUNDLE)
-    if bundle is None:
+    """Links from all places to the bundle; a user's own is believed before a package's."""
+    found = next((name for name in CA_BUNDLES if forest.find_file(name)), None) or next(
+        (name for name in CA_BUNDLES if forest.find(name)), None
+    )
+    if found is None:
         return ""
-    name = b"etc/ssl/certs/ca-certificates.crt"
-    forest.add_missing(name, symlink(name, bundle))
-    return "/" + CA_BUNDLE.decode()
+    target = forest.find(found)
+    assert target is not None
+    for name in CA_BUNDLES:
+        forest.add_missing(symlink(name, target))
+    return "/" + found.decode()
+
+
+def _add_user(forest: Forest, config: Config, below: BaseUsers) -> Account:
+    """The user's entries, home, working directory and volumes."""
+    given = forest.find_file(b"etc/passwd")
+    if given is not None and given.kind is Kind.FILE:
+        user = account_in(given.content, config.user)
+    else:
+        user = below.account(config.user)
+    for name, content in (
+        (b"etc/passwd", below.passwd_with(user)),
+        (b"etc/group", below.group_with(user)),
+        (b"etc/nsswitch.conf", _NSSWITCH),
+    ):
+        forest.add_missing(file(name, content, _ETC_MODE))
+    forest.add_directory(directory(b"root", _ROOT_HOME_MODE))
+    forest.add_missing_directory(directory(b"var/empty", _EMPTY_MODE))
+    _make(forest, user.home, user)
+    for path in sorted({config.working_dir or "/", *config.volumes}):
+        _make(forest, path, user)
+    return user
+
+
+def _make(forest: Forest, path: str, user: Account) -> None:
+    """A directory that the user may write, unless packages have one there."""
+    path = "/" + posixpath.normpath(path).lstrip("/")
+    if path != "/" and not f"{path}/".startswith(tuple(f"{top}/" for top in _NOT_MADE)):
+        forest.add_missing_directory(directory(path.encode()[1:], uid=user.uid, gid=user.gid))
 
 
 def _add_conventions(forest: Forest) -> None:
@@ -114,74 +192,6 @@ def _add_conventions(forest: Forest) -> None:
     ):
         target = next((t for c in candidates if (t := forest.find(c)) is not None), None)
         if target is not None:
-            forest.add_missing(name, symlink(name, target))
-    for name, content in (
-        (b"etc/passwd", _PASSWD),
-        (b"etc/group", _GROUP),
-        (b"etc/nsswitch.conf", _NSSWITCH),
-    ):
-        forest.add_missing(name, file(name, content, _ETC_MODE))
-    forest.add_missing(b"tmp", directory(b"tmp", _TEMPORARY_MODE))
-
-
-def list_store_directory(path: bytes) -> Mapping[bytes, Target]:
-    """List a directory of the store, each name with what it leads to.
-
-    A link that leaves the store is left out: where it leads on this machine says nothing
-    about the image. So is one that leads nowhere. A store path that is a file has no names.
-
-    Raises:
-        Retryable: the store cannot be read.
-    """
-    try:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
-            return {}
-        with os.scandir(path) as children:
-            names = [child.name for child in children]
-        found = {name: _resolve(path + b"/" + name) for name in names}
-    except OSError as error:
-        raise unreadable(error) from None
-    return {name: target for name, target in found.items() if target is not None}
-
-
-def _resolve(path: bytes) -> Target | None:
-    """Follow links as the image will: one step at a time, never outside the store."""
-    for _ in range(_LINKS_LIMIT):
-        step = _first_link(path)
-        if step is None:
-            return None
-        link, rest, mode = step
-        if not stat.S_ISLNK(mode):
-            return Target(link, is_directory=stat.S_ISDIR(mode))
-        target = os.readlink(link)  # noqa: PTH115 (Path takes no bytes)
-        if not target.startswith(b"/"):
-            target = link.rpartition(b"/")[0] + b"/" + target
-        path = target + b"/" + rest if rest else target
-    return None
-
-
-def _first_link(path: bytes) -> tuple[bytes, bytes, int] | None:
-    """The first symbolic link on a path, what follows it, and its mode; or the path's end.
-
-    None where the path leaves the store or does not exist.
-    """
-    walked: list[bytes] = []
-    parts = path.split(b"/")[1:]
-    for index, part in enumerate(parts):
-        if part == b"..":
-            walked = walked[:-1]
-        elif part not in {b"", b"."}:
-            walked.append(part)
-        here = b"/" + b"/".join(walked)
-        if not here.startswith(_STORE):
-            # Above the store there is nothing to follow; elsewhere is not for us.
-            if _STORE.startswith(here.rstrip(b"/") + b"/") and index < len(parts) - 1:
-                continue
-            return None
-        try:
-            mode = os.lstat(here).st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        if stat.S_ISLNK(mode):
-            return here, b"/".join(parts[index + 1 :]), mode
-    return here, b"", mode
+            forest.add_missing(symlink(name, target))
+    for name in (b"tmp", b"var/tmp"):
+        forest.add_directory(directory(name, _TEMPORARY_MODE))

@@ -1,15 +1,19 @@
 """Entries to a tar, byte for byte the same everywhere.
 
-The format is POSIX ustar, with a pax header only before an entry whose name, link target or
-size does not fit. Owner 0:0 without names and a time of one second after the epoch (zero
-means "no time" to some tools) stand in every header. Python's `tarfile` spends 80 µs on an
-entry, six times what this takes, and its bytes are not promised to stay.
+The format is POSIX ustar, with a pax header only before an entry whose name, link target,
+size or owner does not fit. Owners without names (0:0 but for users' `files`) and a time of one
+second after the epoch (zero means "no time" to some tools) stand in every header. Python's
+`tarfile` spends 80 µs on an entry, six times what this takes, and its bytes are not promised to
+stay.
 
-Contents are streamed: memory is bounded by the chunk size, whatever the sizes of files.
+Contents are read straight into blocks, the pieces in which they are compressed and hashed:
+nothing is copied, and memory is bounded whatever the sizes of files.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from niximage.errors import Reason, Retryable
@@ -18,47 +22,66 @@ from niximage.image.entries import FileEntry, Kind, unreadable
 PACKER_ID: Final = "ustar-1"
 """Raised whenever the same entries would give another tar: part of every layer key."""
 
-BLOCK: Final = 512
-CHUNK: Final = 1 << 20  # bytes that are gathered before they are handed on
+RECORD: Final = 512  # what headers and contents are multiples of
+BLOCK: Final = 4 << 20  # bytes that are handed on at once
 MTIME: Final = 1
 
 _NAME_LIMIT: Final = 100
 _PREFIX_LIMIT: Final = 155
 _SIZE_LIMIT: Final = 8 << 30  # eleven octal digits
+_ID_LIMIT: Final = 8**7  # seven octal digits
 _TYPES: Final = {Kind.FILE: b"0", Kind.DIRECTORY: b"5", Kind.SYMLINK: b"2"}
 _PAX: Final = b"x"
 _PAX_NAME: Final = b"././@PaxHeader"
 # magic, version, user and group name, device numbers: one constant between target and prefix.
 _MIDDLE: Final = b"ustar\x0000" + bytes(64) + b"0000000\x000000000\x00"
-_ZEROS: Final = bytes(BLOCK)
+_ZEROS: Final = bytes(RECORD)
+# Name, numbers, checksum, type, link target, the constant, prefix; NUL fills what is left.
+_HEADER: Final = struct.Struct("100s 48s 8s 1s 100s 88s 155s 12x")
+_CHECKSUM: Final = 148  # where it stands
+_BLANKS: Final = b" " * 8
+
+# Links are not followed, and a pipe in a file's place must not be waited for.
+_OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def tar(entries: Iterable[FileEntry]) -> Iterator[bytes]:
-    """The tar of entries in the order they come, in chunks of about a mebibyte.
+Take = Callable[[], bytearray]
+"""Gives a buffer of at least a block and one byte, which nobody else writes to."""
+
+
+def fresh() -> bytearray:
+    """A buffer that nobody had before."""
+    return bytearray(BLOCK + 1)
+
+
+def tar(
+    entries: Iterable[FileEntry], *, block: int = BLOCK, take: Take = fresh
+) -> Iterator[memoryview]:
+    """The tar of entries in the order they come, in blocks.
+
+    Args:
+        entries: what it holds.
+        block: bytes of each block; the last may be shorter.
+        take: gives the buffers. Blocks are views of them, so that nothing is copied: a buffer
+            may be given again as soon as its block is done with.
 
     Raises:
         Retryable: a file cannot be read, or has another size than its entry says.
         ValueError: a name comes twice, or is no relative name: a bug of the caller's.
     """
     seen: set[bytes] = set()
-    buffer = bytearray()
+    filling = _Filling(block, take)
     for entry in entries:
         _check_name(entry.name, seen)
-        buffer += header(entry)
-        if entry.kind is Kind.FILE:
-            if entry.origin:
-                for chunk in _read(entry, CHUNK):
-                    buffer += chunk
-                    if len(buffer) >= CHUNK:
-                        yield bytes(buffer)
-                        buffer.clear()
-            else:
-                buffer += entry.content
-            buffer += _ZEROS[: -entry.size % BLOCK]
-        if len(buffer) >= CHUNK:
-            yield bytes(buffer)
-            buffer.clear()
-    yield bytes(buffer) + _ZEROS * 2
+        yield from filling.put(header(entry))
+        if entry.origin:
+            yield from filling.put_file(entry)
+        elif entry.size:
+            yield from filling.put(entry.content)
+        if padding := -entry.size % RECORD:
+            yield from filling.put(_ZEROS[:padding])
+    yield from filling.put(_ZEROS * 2)
+    yield filling.rest()
 
 
 def header(entry: FileEntry) -> bytes:
@@ -77,6 +100,13 @@ def header(entry: FileEntry) -> bytes:
     if size >= _SIZE_LIMIT:
         records.append((b"size", str(size).encode()))
         size = 0
+    uid, gid = entry.uid, entry.gid
+    if uid >= _ID_LIMIT:
+        records.append((b"uid", str(uid).encode()))
+        uid = 0
+    if gid >= _ID_LIMIT:
+        records.append((b"gid", str(gid).encode()))
+        gid = 0
     prefix, last = fitting
     block = _block(
         last,
@@ -85,6 +115,8 @@ def header(entry: FileEntry) -> bytes:
         kind=_TYPES[entry.kind],
         target=target,
         prefix=prefix,
+        uid=uid,
+        gid=gid,
     )
     return _pax(records) + block if records else block
 
@@ -112,7 +144,7 @@ def _pax(records: list[tuple[bytes, bytes]]) -> bytes:
         records = [(b"hdrcharset", b"BINARY"), *records]
     body = b"".join(_pax_record(key, value) for key, value in records)
     block = _block(_PAX_NAME, mode=0o644, size=len(body), kind=_PAX)
-    return block + body + _ZEROS[: -len(body) % BLOCK]
+    return block + body + _ZEROS[: -len(body) % RECORD]
 
 
 def _pax_record(key: bytes, value: bytes) -> bytes:
@@ -140,38 +172,89 @@ def _block(
     kind: bytes,
     target: bytes = b"",
     prefix: bytes = b"",
+    uid: int = 0,
+    gid: int = 0,
 ) -> bytes:
-    before = name.ljust(100, b"\0") + b"%07o\x000000000\x000000000\x00%011o\x00%011o\x00" % (
-        mode,
-        size,
-        MTIME,
-    )
-    after = kind + target.ljust(100, b"\0") + _MIDDLE + prefix.ljust(167, b"\0")
+    numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, MTIME)
     # The checksum is taken with blanks in its own place.
-    checksum = sum(before) + 8 * 0x20 + sum(after)
-    return before + b"%06o\x00 " % checksum + after
+    blank = _HEADER.pack(name, numbers, _BLANKS, kind, target, _MIDDLE, prefix)
+    # Adler-32's lower half is one more than the sum, modulo a prime that 512 times ASCII is
+    # below: the quickest sum there is.
+    checksum = (zlib.adler32(blank) & 0xFFFF) - 1
+    return b"%b%06o\0 %b" % (blank[:_CHECKSUM], checksum, blank[_CHECKSUM + len(_BLANKS) :])
 
 
-def _read(entry: FileEntry, chunk: int) -> Iterator[bytes]:
-    """A file's content, exactly as many bytes as its entry says."""
-    left = entry.size
-    try:
-        descriptor = os.open(entry.origin, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+class _Filling:
+    """The block that is being filled, and its turn into the next one."""
+
+    __slots__ = ("_block", "_take", "_used", "_view")
+
+    def __init__(self, block: int, take: Take) -> None:
+        self._block = block
+        self._take = take
+        self._view = memoryview(take())
+        self._used = 0
+
+    def put(self, data: bytes) -> Iterator[memoryview]:
+        """Add bytes at hand."""
+        used = self._used
+        end = used + len(data)
+        if end <= self._block:
+            self._view[used:end] = data
+            self._used = end
+            return
+        left = memoryview(data)
+        while left:
+            if self._used == self._block:
+                yield self.rest()
+                self._renew()
+            part = left[: self._block - self._used]
+            self._view[self._used : self._used + len(part)] = part
+            self._used += len(part)
+            left = left[len(part) :]
+
+    def put_file(self, entry: FileEntry) -> Iterator[memoryview]:
+        """Add a file's content, exactly as many bytes as its entry says."""
+        left = entry.size
         try:
-            # One byte more than there should be shows a file that has grown.
-            while left and 0 < len(data := os.read(descriptor, min(chunk, left + 1))) <= left:
-                left -= len(data)
-                yield data
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise unreadable(error) from None
-    if left:
-        raise Retryable(
-            Reason.BUILD_INTERRUPTED,
-            f"{os.fsdecode(entry.origin)} changed while it was packed",
-            hint="Build it again",
-        )
+            descriptor = os.open(entry.origin, _OPEN)
+            try:
+                while True:
+                    if left and self._used == self._block:
+                        yield self.rest()
+                        self._renew()
+                    used = self._used
+                    room = self._block - used
+                    # One byte more than there should be shows a file that has grown.
+                    wanted = left + 1 if left <= room else room
+                    got = os.readv(descriptor, (self._view[used : used + wanted],))
+                    if got > left or not got:
+                        break
+                    self._used = used + got
+                    left -= got
+                    if not left:
+                        return
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            # Reading knows no name, unlike opening.
+            error.filename = error.filename or entry.origin
+            raise unreadable(error) from None
+        if got or left:
+            raise Retryable(
+                Reason.BUILD_INTERRUPTED,
+                f"{os.fsdecode(entry.origin)} changed while it was packed",
+                hint="Build it again",
+            )
+
+    def rest(self) -> memoryview:
+        """What was filled since the last block."""
+        return self._view[: self._used]
+
+    def _renew(self) -> None:
+        # Only once the full block was handed on: who waits for a buffer must hold none.
+        self._view = memoryview(self._take())
+        self._used = 0
 
 
 def _check_name(name: bytes, seen: set[bytes]) -> None:

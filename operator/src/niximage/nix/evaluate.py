@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from niximage.api.build import STORE_PATH_PATTERN
+from niximage.api.contents import NixpkgsConfig
 from niximage.errors import Reason, Retryable, Terminal, plain_text
 from niximage.nix.problems import (
     Problem,
@@ -59,6 +60,7 @@ def evaluate(
     store: NixStore,
     timeout: float,
     root: Path | None = None,
+    config: NixpkgsConfig | None = None,
 ) -> tuple[EvaluatedPackage, ...]:
     """Evaluate packages of a source; nothing is built.
 
@@ -71,6 +73,7 @@ def evaluate(
         timeout: seconds for all of it.
         root: the folder that holds the source; messages name files relative to it, so that
             they are the same wherever it lies.
+        config: what nixpkgs' checks let pass, for a source that takes it.
 
     Returns:
         The packages in their order.
@@ -86,7 +89,10 @@ def evaluate(
             hint="Set the source's path to the Nix file or folder that holds the packages",
         )
     deadline = time.monotonic() + timeout
-    evaluator = _Evaluator(source, root or source.parent, attribute, system, store, deadline)
+    config = config or NixpkgsConfig()
+    evaluator = _Evaluator(
+        source, root or source.parent, attribute, system, config, store, deadline
+    )
     evaluated: list[EvaluatedPackage] = []
     problems: list[Problem] = []
     for package, answer in zip(packages, _ask_all(evaluator, packages), strict=True):
@@ -124,6 +130,7 @@ class _Evaluator:
     root: Path
     attribute: str | None
     system: str
+    config: NixpkgsConfig
     store: NixStore
     deadline: float
 
@@ -133,6 +140,8 @@ class _Evaluator:
             "source": str(self.source),
             "attr": self.attribute.split(".") if self.attribute else [],
             "system": self.system,
+            # Only what was set: an empty configuration is what others call the source with.
+            "config": self.config.model_dump(by_alias=True, exclude_defaults=True),
             "guard": guard,
             "packages": [_parse(package) for package in packages],
         }
@@ -211,6 +220,7 @@ def _judge(
     """Make an answer about one package a result or a problem."""
     if isinstance(answer, _Died):
         return threw(package, answer.stderr)
+    takes_config = answer.source.get("takesConfig") is True
     match answer.packages[0]:
         case {"status": "ok", "derivation": derivation, "chosen": list(chosen)}:
             return _evaluated(package, derivation, chosen)
@@ -224,7 +234,8 @@ def _judge(
             text = f"it has no output {', '.join(map(str, wrong))}, only {', '.join(outputs)}"
             return Problem(package, Reason.PACKAGE_NOT_FOUND, text)
     alone = evaluator.ask([package], guard=False)
-    return threw(package, alone.stderr if isinstance(alone, _Died) else "")
+    stderr = alone.stderr if isinstance(alone, _Died) else ""
+    return threw(package, stderr, takes_config=takes_config)
 
 
 def _evaluated(package: str, derivation: Any, chosen: list[Any]) -> EvaluatedPackage | Problem:

@@ -21,11 +21,24 @@ _ORDER: Final = (Reason.PACKAGE_NOT_FOUND, Reason.EVALUATION_FAILED, Reason.UNFR
 _HINTS: Final = {
     Reason.PACKAGE_NOT_FOUND: "Correct spec.packages, or choose a source that has them",
     Reason.EVALUATION_FAILED: "Leave the packages out, or choose another revision of the source",
-    Reason.UNFREE_OR_INSECURE: "Choose other packages, or a source that allows them",
+    Reason.UNFREE_OR_INSECURE: "Allow them as said above, or choose other packages",
 }
 
-# nixpkgs' words (pkgs/stdenv/generic/check-meta.nix).
-_REFUSED = re.compile(r"has an unfree license|is marked as insecure|is marked as broken")
+# nixpkgs' words (pkgs/stdenv/generic/check-meta.nix), until 25.11 and since. What follows tells
+# how to allow the package on a command line: not here.
+_REFUSALS: Final = (
+    re.compile(r"Package \u2018(?P<name>[^\u2019]*)\u2019 in (?P<where>\S+) (?P<why>.*)"),
+    re.compile(
+        r"Refusing to evaluate package '(?P<name>[^']*)' in (?P<where>\S+) because it (?P<why>.*"
+        r"(?:\n- .*)*)"
+    ),
+)
+# Why a package is refused, and the field of spec.nixpkgsConfig that lets it pass.
+_ALLOWED_BY: Final = (
+    (re.compile(r"has an unfree license"), "allowUnfree: true"),
+    (re.compile(r"is marked as broken|^- broken:", re.MULTILINE), "allowBroken: true"),
+    (re.compile(r"is marked as insecure"), "permittedInsecurePackages: [{name}]"),
+)
 _ERROR_LINE = re.compile(r"^\s*error:\s?(?P<rest>.*)$")
 # Advice about options, and pictures of source lines: ours above all.
 _LEFT_OUT = re.compile(
@@ -77,14 +90,28 @@ def not_found(package: str, name: str, names: Iterable[str]) -> Problem:
     return Problem(package, Reason.PACKAGE_NOT_FOUND, f"there is no {name!r}{near}")
 
 
-def threw(package: str, stderr: str) -> Problem:
-    """A package whose evaluation ended with an error."""
+def threw(package: str, stderr: str, *, takes_config: bool = True) -> Problem:
+    """A package whose evaluation ended with an error.
+
+    Args:
+        package: its name as users wrote it.
+        stderr: what Nix printed.
+        takes_config: whether the source takes nixpkgs' configuration.
+    """
     message = error_message(stderr)
-    if _REFUSED.search(message):
-        # What follows the first line tells how to allow it on a command line: not here.
-        first = message.partition("\n")[0].removesuffix(", refusing to evaluate.")
-        return Problem(package, Reason.UNFREE_OR_INSECURE, first)
-    return Problem(package, Reason.EVALUATION_FAILED, message)
+    found = next((match for each in _REFUSALS if (match := each.match(message))), None)
+    if found is None:
+        return Problem(package, Reason.EVALUATION_FAILED, message)
+    why = found["why"].removesuffix(", refusing to evaluate.").rstrip(":")
+    text = f"{found['name']} in {found['where']} {why}"
+    field = next((field for sign, field in _ALLOWED_BY if sign.search(why)), None)
+    if field is None:
+        return Problem(package, Reason.EVALUATION_FAILED, text)
+    if takes_config:
+        way = f"to allow it, set spec.nixpkgsConfig.{field.format(name=found['name'])}"
+    else:
+        way = "the source takes no config: allow it there"
+    return Problem(package, Reason.UNFREE_OR_INSECURE, f"{text}; {way}")
 
 
 def error_message(stderr: str) -> str:

@@ -7,10 +7,11 @@ one before, until the commit is there.
 
 import asyncio
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from niximage.api.build import PinnedSource
+from niximage.api.build import TIME_LIMIT, PinnedSource
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 from niximage.source.failures import shown_url
 from niximage.source.git import Deadline, must_git, run_git
@@ -19,7 +20,22 @@ from niximage.source.git import Deadline, must_git, run_git
 _FINAL: Final = frozenset({Reason.AUTHENTICATION_FAILED, Reason.INTERNAL_ERROR})
 
 
-def fetch(source: PinnedSource, folder: Path, *, timeout: float, allow_file: bool = False) -> Path:
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A revision's files.
+
+    Attributes:
+        path: the file or folder that the source's path names, resolved.
+        time: when the revision was committed, in seconds since 1970.
+    """
+
+    path: Path
+    time: int
+
+
+def fetch(
+    source: PinnedSource, folder: Path, *, timeout: float, allow_file: bool = False
+) -> Fetched:
     """Put a revision's files into a folder. Not for use inside a running event loop.
 
     Args:
@@ -30,7 +46,7 @@ def fetch(source: PinnedSource, folder: Path, *, timeout: float, allow_file: boo
         allow_file: whether `file://` URLs may be used.
 
     Returns:
-        The file or folder that `source.path` names, resolved, inside the folder.
+        The file or folder that `source.path` names, inside the folder, and the commit's time.
 
     Raises:
         Retryable: the repository cannot be reached now.
@@ -39,9 +55,10 @@ def fetch(source: PinnedSource, folder: Path, *, timeout: float, allow_file: boo
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise Terminal(Reason.INVALID_SOURCE, f"{folder} is not empty", hint="Name an empty folder")
-    asyncio.run(_check_out(source, folder, Deadline.after(timeout), allow_file=allow_file))
+    deadline = Deadline.after(timeout)
+    time = asyncio.run(_check_out(source, folder, deadline, allow_file=allow_file))
     shutil.rmtree(folder / ".git")
-    return inside(folder, source)
+    return Fetched(inside(folder, source), time)
 
 
 def inside(folder: Path, source: PinnedSource) -> Path:
@@ -71,7 +88,9 @@ def inside(folder: Path, source: PinnedSource) -> Path:
 
 async def _check_out(
     source: PinnedSource, folder: Path, deadline: Deadline, *, allow_file: bool
-) -> None:
+) -> int:
+    """Check out a revision; returns the time of its commit."""
+
     async def git(*arguments: str) -> bytes:
         return await must_git(
             *arguments, url=source.url, deadline=deadline, folder=folder, allow_file=allow_file
@@ -112,6 +131,9 @@ async def _check_out(
     head = (await git("rev-parse", "--verify", "HEAD")).decode().strip()
     if head != source.revision:
         raise _not_found(source, None)
+    # A commit's author may claim any time; no image can be older than 1970 or of the year 10000.
+    time = (await git("show", "--no-patch", "--format=%ct", "HEAD")).strip()
+    return min(int(time), TIME_LIMIT) if time.isdigit() else 0
 
 
 def _not_found(source: PinnedSource, trouble: NixImageError | None) -> NixImageError:

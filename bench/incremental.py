@@ -1,0 +1,162 @@
+"""One package of an image changes: what is read and uploaded again, against what changed.
+
+The packages are folders of real files in the place of store paths; planner, keys, packer and
+a file:// bucket are the program's own. As in Nix, whatever refers to a changed path, over any
+number of steps, changes too.
+"""
+
+import base64
+import hashlib
+import os
+import random
+import shutil
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from bench.trees import Tree
+from niximage.bucket.store import ObjectStore, open_store
+from niximage.builder.layers import WantedLayer, bring_layers, wanted_layers
+from niximage.builder.progress import silent
+from niximage.image.closure import STORE, Closure, PathInfo
+from niximage.image.pack import Packer, store_entries
+from niximage.image.root import Root
+
+REFERENCES: Final = 3  # the most that a package has
+OVERHEAD: Final = 64 << 10  # bytes that an update may upload beside 1.1 times what changed
+FACTOR: Final = 1.1
+
+
+@dataclass(frozen=True)
+class Image:
+    """A closure whose store paths lie in a folder.
+
+    Attributes:
+        closure: what Nix would tell of it.
+        homes: for each store path, the folder in its place.
+    """
+
+    closure: Closure
+    homes: Mapping[str, str]
+
+    def layers(self) -> list[WantedLayer]:
+        """The layers, reading from the folders."""
+        return [
+            replace(layer, paths=tuple(self.homes[path] for path in layer.paths))
+            for layer in wanted_layers(self.closure, Root((), ""))
+        ]
+
+
+def measure(made: Sequence[Tree], scratch: Path, *, changes: int) -> dict[str, Any]:
+    """Bring an image into a bucket, then again with one package changed, several times.
+
+    Args:
+        made: the packages.
+        scratch: an empty folder on the packages' file system.
+        changes: how many packages to change, one after the other.
+    """
+    chance = random.Random(7)
+    references = [
+        sorted(chance.sample(range(i), k=min(i, chance.randint(0, REFERENCES))))
+        for i in range(len(made))
+    ]
+    bucket = open_store((scratch / "bucket").as_uri())
+    try:
+        started = time.monotonic()
+        _bring(_image(made, references, {}), bucket, scratch)
+        cold = time.monotonic() - started
+        # From a package that many refer to, to one that nobody does.
+        indices = [(i + 1) * len(made) // changes - 1 for i in range(changes)]
+        found = [_change(made, references, index, bucket, scratch) for index in indices]
+    finally:
+        bucket.close()
+    ratios = [each["uploaded"] / each["changed_compressed"] for each in found]
+    return {
+        "paths": len(made),
+        "bytes": sum(tree.size for tree in made),
+        "cold_seconds": round(cold, 2),
+        "changes": found,
+        "median_ratio": round(statistics.median(ratios), 3),
+        "worst_ratio": round(max(ratios), 3),
+        "worst_excess": max(
+            round(each["uploaded"] - FACTOR * each["changed_compressed"]) for each in found
+        ),
+    }
+
+
+def _change(
+    made: Sequence[Tree],
+    references: Sequence[Sequence[int]],
+    index: int,
+    bucket: ObjectStore,
+    scratch: Path,
+) -> dict[str, Any]:
+    """Change one package, and with it all that refer to it."""
+    changed = {index}
+    for i, below in enumerate(references):
+        if not changed.isdisjoint(below):
+            changed.add(i)
+    new: dict[int, Path] = {}
+    for i in changed:
+        new[i] = scratch / f"change{index}" / made[i].path.name
+        shutil.copytree(made[i].path, new[i], copy_function=os.link)
+    image = _image(made, references, new)
+    stored, read, started = _stored(scratch), _read(), time.monotonic()
+    _bring(image, bucket, scratch)
+    seconds, read, stored = time.monotonic() - started, _read() - read, _stored(scratch) - stored
+    with Packer() as packer:
+        alone = [packer.pack(store_entries([str(path)]), scratch) for path in new.values()]
+    for layer in alone:
+        layer.path.unlink()
+    return {
+        "changed_paths": len(changed),
+        "changed_bytes": sum(made[i].size for i in changed),
+        "changed_compressed": sum(layer.descriptor.size for layer in alone),
+        "uploaded": stored,
+        "read": read,
+        "seconds": round(seconds, 2),
+    }
+
+
+def _image(
+    made: Sequence[Tree], references: Sequence[Sequence[int]], new: Mapping[int, Path]
+) -> Image:
+    """The image of packages, some of them in new folders: these have other store paths."""
+    homes = [str(new.get(i, tree.path)) for i, tree in enumerate(made)]
+    paths = [
+        f"{STORE}{_hash(home)}-{tree.path.name}" for home, tree in zip(homes, made, strict=True)
+    ]
+    infos = [
+        PathInfo(
+            path,
+            f"sha256-{base64.b64encode(hashlib.sha256(path.encode()).digest()).decode()}",
+            tree.size,
+            tuple(paths[i] for i in below),
+        )
+        for path, tree, below in zip(paths, made, references, strict=True)
+    ]
+    return Image(Closure.of(infos), dict(zip(paths, homes, strict=True)))
+
+
+def _hash(text: str) -> str:
+    """Something like a store path's hash: Nix writes no e in them."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32].replace("e", "z")
+
+
+def _bring(image: Image, bucket: ObjectStore, scratch: Path) -> None:
+    spool = scratch / "spool"
+    spool.mkdir(exist_ok=True)
+    bring_layers(image.layers(), bucket=bucket, namespace="bench", scratch=spool, say=silent)
+
+
+def _stored(scratch: Path) -> int:
+    """Bytes in the bucket, records and all."""
+    return sum(path.stat().st_size for path in (scratch / "bucket").rglob("*") if path.is_file())
+
+
+def _read() -> int:
+    """Bytes that this process ever read, from whatever file, spool files included."""
+    return int(Path("/proc/self/io").read_text().split()[1])

@@ -1,0 +1,43 @@
+"""`python -m bench.pack_tree TREE FOLDER [THREADS]`: pack a tree, say what came of it.
+
+A program of its own, so that Python's start counts in its time, and nothing else does in its
+memory.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from niximage.image.entries import walk
+from niximage.image.pack import pack
+
+
+def main() -> None:
+    """Pack, remove the blob, print digests, sizes and the most memory that was resident."""
+    tree, folder = sys.argv[1:3]
+    threads = int(sys.argv[3]) if sys.argv[3:] else None
+    layer = pack(walk(tree), Path(folder), threads=threads)
+    layer.path.unlink()
+    print(
+        json.dumps(
+            {
+                "diff_id": layer.diff_id,
+                "digest": layer.descriptor.digest,
+                "tar_size": layer.tar_size,
+                "size": layer.descriptor.size,
+                "peak": _peak(),
+            }
+        )
+    )
+
+
+def _peak() -> int:
+    """Bytes; getrusage would count the parent's, from before this program was started."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    raise SystemExit("this kernel does not tell a process's peak memory")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""What lies in the layers of an image: which store paths an image based on it need not bring.
+
+As the other records this one only saves work: without it, or where it cannot be read, the
+layers themselves are listed.
+"""
+
+from typing import Annotated, Final, Literal
+
+import pydantic
+from pydantic import ConfigDict, Field
+
+from niximage.api.build import Digest, Strict
+from niximage.api.canonical import canonical_hash, canonical_json
+from niximage.bucket import keys
+from niximage.bucket.images import missing_blobs
+from niximage.bucket.store import ObjectStore
+from niximage.errors import Reason, Retryable
+from niximage.image.descriptor import CONFIG, Descriptor
+
+CONTENTS_LIMIT: Final = 32 << 20  # bytes of JSON: 100,000 store paths of the longest names
+
+StoreName = Annotated[
+    str, Field(pattern=r"^[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,211}$", max_length=244)
+]
+Bytes = Annotated[int, Field(ge=0)]
+
+
+class LayerContents(Strict):
+    """One layer.
+
+    Attributes:
+        digest: the digest of the blob.
+        size: bytes of the blob.
+        media_type: what the blob is, in OCI's words.
+        diff_id: the digest of its tar.
+        paths: the names of the store paths that it has, and it has nothing else; None where
+            its tar is to be listed.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    digest: Digest
+    size: Bytes
+    media_type: Annotated[str, Field(pattern=r"^[a-z0-9.+-]+/[a-zA-Z0-9.+-]+$", max_length=255)]
+    diff_id: Digest
+    paths: Annotated[list[StoreName], Field(max_length=100_000)] | None = None
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The blob as a manifest names it."""
+        return Descriptor(self.media_type, self.digest, self.size)
+
+
+class ContentsRecord(Strict):
+    """The layers of an image, bottom first, and its config."""
+
+    model_config = ConfigDict(strict=True)
+
+    v: Literal[1] = 1
+    kind: Literal["contents"] = "contents"
+    config: Digest
+    config_size: Bytes
+    layers: Annotated[list[LayerContents], Field(max_length=128)]
+
+    @property
+    def config_descriptor(self) -> Descriptor:
+        """The config as a manifest names it."""
+        return Descriptor(CONFIG, self.config, self.config_size)
+
+
+def find_contents(
+    store: ObjectStore, namespace: str, digest: str, system: str
+) -> ContentsRecord | None:
+    """What is in an image, if all its blobs are there.
+
+    Args:
+        store: the bucket.
+        namespace: whose builds to believe.
+        digest: of the image, or of an index that has it.
+        system: which of an index's images, as Nix says it.
+    """
+    key = keys.contents_record(namespace, _key(digest, system))
+    try:
+        content = store.read(key, limit=CONTENTS_LIMIT)
+        if content is None:
+            return None
+        record = ContentsRecord.model_validate_json(content)
+    except pydantic.ValidationError:
+        return None
+    except Retryable as error:
+        if error.reason is Reason.RESULT_INVALID:
+            return None
+        raise
+    blobs = (record.config_descriptor, *(layer.descriptor for layer in record.layers))
+    return None if missing_blobs(store, blobs) else record
+
+
+def save_contents(
+    store: ObjectStore, namespace: str, digest: str, system: str, record: ContentsRecord
+) -> None:
+    """Remember what is in an image."""
+    content = canonical_json(record.to_json())
+    key = keys.contents_record(namespace, _key(digest, system))
+    if len(content) <= CONTENTS_LIMIT and not store.create(key, content):
+        found = store.stat(key)
+        if found is None or store.read(key, limit=max(found.size, 1)) != content:
+            store.replace(key, content)
+
+
+def _key(digest: str, system: str) -> str:
+    return canonical_hash({"digest": digest, "system": system})

@@ -1,0 +1,301 @@
+"""An image out of the bucket into a file or folder that other programs load.
+
+    oci:FOLDER            an OCI image layout, new or with images in it already
+    oci-archive:FILE      such a layout as one tar: `podman load`, `skopeo`, `ctr images import`
+    docker-archive:FILE   what `docker save` writes: `docker load`, `podman load`, `kind load`
+
+Every byte is compared with its digest on the way. Files come into being whole or not at all.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, Literal
+
+from niximage.api.canonical import canonical_json
+from niximage.bucket import keys
+from niximage.bucket.images import read_manifest
+from niximage.bucket.manifest import Manifest, parse_manifest
+from niximage.bucket.store import ObjectStore
+from niximage.errors import Reason, Retryable, Terminal
+from niximage.image.descriptor import INDEX, MANIFEST, Descriptor
+from niximage.image.layer_reader import decompress
+
+Kind = Literal["oci", "oci-archive", "docker-archive"]
+
+TAG: Final = "latest"
+
+_LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
+_NAME: Final = "org.opencontainers.image.ref.name"
+_FULL_NAME: Final = "io.containerd.image.name"
+_CONFIG_LIMIT: Final = 4 << 20
+_INDEX_LIMIT: Final = 4 << 20
+_CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where an image goes besides the bucket."""
+
+    kind: Kind
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.path}"
+
+
+def parse_output(text: str) -> Output:
+    """Read `oci:FOLDER`, `oci-archive:FILE` or `docker-archive:FILE`.
+
+    Raises:
+        Terminal: it is none of these.
+    """
+    kind, _, path = text.partition(":")
+    match kind:
+        case "oci" | "oci-archive" | "docker-archive" if path:
+            return Output(kind, Path(path))
+        case _:
+            raise Terminal(
+                Reason.INVALID_SPEC,
+                f"{text[:300]!r} is no output",
+                hint="Write oci:FOLDER, oci-archive:FILE or docker-archive:FILE",
+            )
+
+
+def export_image(bucket: ObjectStore, repository: str, digest: str, output: Output) -> None:
+    """Write an image of the bucket to an output.
+
+    Args:
+        bucket: where it is, whole.
+        repository: `<namespace>/<name>`; with the tag `latest` it is what the image is called.
+        digest: of its manifest.
+        output: where to.
+
+    Raises:
+        Terminal: the output cannot be written.
+        Retryable: the bucket fails, or lacks a part of the image.
+    """
+    content = read_manifest(bucket, repository, digest)
+    if content is None:
+        raise _lacking(bucket, digest)
+    image = _Image(bucket, f"{repository}:{TAG}", content, parse_manifest(content))
+    try:
+        match output.kind:
+            case "oci":
+                _write_layout(image, output.path)
+            case "oci-archive":
+                with _whole(output.path) as file:
+                    _write_oci_archive(image, file)
+            case "docker-archive":
+                with _whole(output.path) as file:
+                    _write_docker_archive(image, file)
+    except OSError as error:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"{output} cannot be written: {error.strerror or error}",
+            hint="Check the path, its permissions, and the space left",
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    bucket: ObjectStore
+    name: str
+    content: bytes
+    manifest: Manifest
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return Descriptor.of(MANIFEST, self.content)
+
+    def named(self) -> dict[str, Any]:
+        """The manifest's descriptor as an index names it."""
+        annotations = {_NAME: TAG, _FULL_NAME: f"docker.io/{self.name}"}
+        return {**self.descriptor.to_json(), "annotations": annotations}
+
+    def config(self) -> bytes:
+        return b"".join(self.blob(self.manifest.config))
+
+    def blob(self, descriptor: Descriptor) -> Iterator[bytes]:
+        """A blob's bytes, verified as they pass.
+
+        Raises:
+            Retryable: they are not what the digest says.
+        """
+        found = hashlib.sha256()
+        for chunk in self.bucket.stream(keys.blob(descriptor.digest)):
+            found.update(chunk)
+            yield chunk
+        if f"sha256:{found.hexdigest()}" != descriptor.digest:
+            raise _lacking(self.bucket, descriptor.digest)
+
+
+def _write_layout(image: _Image, folder: Path) -> None:
+    """Add an image to a layout; one that has its tag before is named no more."""
+    marker, index = folder / "oci-layout", folder / "index.json"
+    if folder.exists() and not marker.is_file() and any(folder.iterdir()):
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"{folder} is no OCI layout, and not empty",
+            hint="Name a new folder",
+        )
+    blobs = folder / "blobs" / "sha256"
+    blobs.mkdir(parents=True, exist_ok=True)
+    for descriptor in image.manifest.blobs:
+        path = blobs / _hex(descriptor.digest)
+        if not path.is_file() or path.stat().st_size != descriptor.size:
+            with _whole(path) as file:
+                file.writelines(image.blob(descriptor))
+    with _whole(blobs / _hex(image.descriptor.digest)) as file:
+        file.write(image.content)
+    with _whole(marker) as file:
+        file.write(_LAYOUT)
+    others = [each for each in _entries(index) if each.get("annotations", {}).get(_NAME) != TAG]
+    with _whole(index) as file:
+        file.write(_index([*others, image.named()]))
+
+
+def _entries(index: Path) -> list[dict[str, Any]]:
+    """The images that a layout names already."""
+    if not index.exists():
+        return []
+    try:
+        with index.open("rb") as file:
+            document = json.loads(file.read(_INDEX_LIMIT))
+    except ValueError:
+        document = None
+    match document:
+        case {"manifests": list(manifests)} if all(
+            isinstance(each, dict) and isinstance(each.get("annotations", {}), dict)
+            for each in manifests
+        ):
+            return manifests
+        case _:
+            raise Terminal(
+                Reason.INVALID_SPEC,
+                f"{index} is no index of an OCI layout",
+                hint="Name a new folder",
+            )
+
+
+def _write_oci_archive(image: _Image, file: IO[bytes]) -> None:
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        _add(archive, "oci-layout", _LAYOUT)
+        _add(archive, "index.json", _index([image.named()]))
+        _add(archive, f"blobs/sha256/{_hex(image.descriptor.digest)}", image.content)
+        for descriptor in image.manifest.blobs:
+            info = _info(f"blobs/sha256/{_hex(descriptor.digest)}", descriptor.size)
+            _add_chunks(archive, info, image.blob(descriptor))
+
+
+def _write_docker_archive(image: _Image, file: IO[bytes]) -> None:
+    """Layers as plain tars, for not every Docker reads zstd."""
+    config = image.config()
+    diff_ids: list[str] = json.loads(config)["rootfs"]["diff_ids"]
+    names = [f"{_hex(diff_id)}.tar" for diff_id in diff_ids]
+    for name, diff_id, layer in dict.fromkeys(
+        zip(names, diff_ids, image.manifest.layers, strict=True)
+    ):
+        _add_unknown(file, name, _verified(image, layer, diff_id))
+    config_name = f"{_hex(image.manifest.config.digest)}.json"
+    table = [{"Config": config_name, "RepoTags": [image.name], "Layers": names}]
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        _add(archive, config_name, config)
+        _add(archive, "manifest.json", canonical_json(table))
+
+
+def _verified(image: _Image, layer: Descriptor, diff_id: str) -> Iterator[bytes]:
+    found = hashlib.sha256()
+    for chunk in decompress(image.blob(layer), layer):
+        found.update(chunk)
+        yield chunk
+    if f"sha256:{found.hexdigest()}" != diff_id:
+        raise _lacking(image.bucket, diff_id)
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    _add_chunks(archive, _info(name, len(content)), iter([content]))
+
+
+def _add_chunks(archive: tarfile.TarFile, info: tarfile.TarInfo, chunks: Iterator[bytes]) -> None:
+    archive.addfile(info, _Chunks(chunks))  # type: ignore[arg-type]  # it reads: enough here
+
+
+def _add_unknown(file: IO[bytes], name: str, content: Iterator[bytes]) -> None:
+    """Add a member whose size is known only once it is written: its header comes last."""
+    start = file.tell()
+    file.write(bytes(tarfile.BLOCKSIZE))
+    size = 0
+    for chunk in content:
+        size += len(chunk)
+        file.write(chunk)
+    file.write(bytes(-size % tarfile.BLOCKSIZE))
+    end = file.tell()
+    file.seek(start)
+    file.write(_info(name, size).tobuf(tarfile.GNU_FORMAT))
+    file.seek(end)
+
+
+def _info(name: str, size: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o644
+    return info
+
+
+def _index(manifests: list[dict[str, Any]]) -> bytes:
+    return canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests})
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes its name once it is written to its end."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}-")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb+") as file:
+            yield file
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class _Chunks:
+    """Pieces as a file; `tarfile` asks for them in pieces of its own."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def read(self, count: int) -> bytes:
+        parts: list[bytes] = []
+        while count > 0:
+            if not self._rest:
+                self._rest = next(self._chunks, b"")
+                if not self._rest:
+                    break
+            part, self._rest = self._rest[:count], self._rest[count:]
+            parts.append(part)
+            count -= len(part)
+        if not self._rest and count == 0:
+            self._rest = next(self._chunks, b"")  # past the last byte stands the digest's check
+        return b"".join(parts)
+
+
+def _hex(digest: str) -> str:
+    return digest.removeprefix("sha256:")
+
+
+def _lacking(bucket: ObjectStore, digest: str) -> Retryable:
+    return Retryable(
+        Reason.RESULT_INVALID,
+        f"{bucket.url} does not hold {digest} as it was",
+        hint="Build it again: only what is missing is made",
+    )

@@ -1,0 +1,89 @@
+"""`niximage plan`: which layers an image would have, without packing them."""
+
+import json
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from niximage.builder.local import plan_image
+from niximage.builder.prepare import PreparedImage
+from niximage.builder.progress import size
+from niximage.cli.build import opened
+from niximage.cli.progress import watching
+from niximage.cli.wanted import Options, wanted
+from niximage.image.closure import store_path_name
+
+
+def run(options: Options, *, bucket: str, as_json: bool) -> None:
+    """Print the layers that an image would have.
+
+    Args:
+        options: what to plan.
+        bucket: where a base is, or goes; "" for the one in the user's cache.
+        as_json: whether to print one JSON document instead of a table.
+
+    Raises:
+        Terminal: the options, the source or the packages are at fault.
+        Retryable: the world was in the way.
+    """
+    with watching() as account, opened(bucket) as store:
+        target = wanted(options)
+        prepared = plan_image(
+            target.image,
+            target.source,
+            store,
+            nix=options.nix,
+            system=options.system,
+            base=target.base,
+            allow_file=options.allow_file or options.source is not None,
+            say=account,
+        )
+    layers = _layers(prepared)
+    if as_json:
+        document = {"bytes": {"closure": prepared.closure.nar_size}, "layers": layers}
+        typer.echo(json.dumps(document, indent=2))
+    else:
+        Console().print(_table(layers))
+
+
+def _layers(prepared: PreparedImage) -> list[dict[str, Any]]:
+    """One entry per layer, bottom first; sizes are those of NARs, or compressed for a base."""
+    below = [] if prepared.base is None else prepared.base.contents.layers
+    return [
+        *(
+            {
+                "kind": "base",
+                "digest": layer.digest,
+                "size": layer.size,
+                "paths": [f"/nix/store/{name}" for name in layer.paths or ()],
+            }
+            for layer in below
+        ),
+        *(
+            {
+                "kind": "store" if layer.paths else "root",
+                "size": sum(prepared.closure[path].nar_size for path in layer.paths)
+                if layer.paths
+                else sum(entry.size for entry in layer.entries),
+                "paths": list(layer.paths),
+            }
+            for layer in prepared.layers
+        ),
+    ]
+
+
+def _table(layers: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("LAYER", justify="right")
+    table.add_column("SIZE", justify="right")
+    table.add_column("PATHS", justify="right")
+    table.add_column("NAMES", overflow="ellipsis", no_wrap=True, ratio=1)
+    for number, layer in enumerate(layers, 1):
+        names = ", ".join(sorted(store_path_name(path) for path in layer["paths"]))
+        words = {"base": f"(base) {names}", "root": "root file system", "store": names}
+        shown = Text(words[layer["kind"]].strip())
+        table.add_row(str(number), size(layer["size"]), str(len(layer["paths"])), shown)
+    return table

@@ -1,0 +1,182 @@
+"""What to build, as options say it: an image, its source and its base, all pinned."""
+
+import asyncio
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pydantic
+
+from niximage.api.base_image import REGISTRY_REPOSITORY_PATTERN, Base, NixImageReference
+from niximage.api.build import SHA256_PATTERN, PinnedBase, PinnedSource
+from niximage.api.image import FILE_LIMIT, Metadata, NixImage, explain, load_file
+from niximage.api.spec import NixImageSpec, NixpkgsSource, Source
+from niximage.bucket.keys import is_repository
+from niximage.errors import Reason, Terminal
+from niximage.nix.programs import NixStore
+from niximage.source.folder import pin_folder
+from niximage.source.resolve import resolve
+
+RESOLVE_TIMEOUT: Final = 60.0  # seconds of one ls-remote
+
+# Stands in a spec for a folder of this machine, which no spec can name; it is never looked at.
+_UNNAMED: Final = NixpkgsSource(revision="0" * 40)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of `build` and `plan`, as they were given.
+
+    Attributes:
+        file: a NixImage, as YAML.
+        packages: packages to build instead.
+        source: a folder to take packages from.
+        path: the file or folder in it to import.
+        attr: the attribute that holds the packages.
+        channel: a channel of nixpkgs to take packages from.
+        name: what the image is called.
+        base: what to build upon: an image with its digest, or the digest alone.
+        nixpkgs_url: the repository behind channels.
+        substituters: binary caches.
+        trusted_public_keys: whose signatures count.
+        system: what to build for, as Nix says it.
+        allow_file: whether sources may be `file://` URLs.
+    """
+
+    file: Path | None
+    packages: tuple[str, ...]
+    source: Path | None
+    path: str
+    attr: str | None
+    channel: str | None
+    name: str | None
+    base: str | None
+    nixpkgs_url: str
+    substituters: tuple[str, ...]
+    trusted_public_keys: tuple[str, ...]
+    system: str
+    allow_file: bool
+
+    @property
+    def nix(self) -> NixStore:
+        """How the Nix programs are set up."""
+        return NixStore(
+            substituters=self.substituters, trusted_public_keys=self.trusted_public_keys
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An image to build, with all that it is made from pinned."""
+
+    image: NixImage
+    source: PinnedSource
+    base: PinnedBase | None
+
+
+def wanted(options: Options) -> Wanted:
+    """Read the options, and look up the source's revision.
+
+    Raises:
+        Terminal: options that do not go together, a bad file, or a source that is not there.
+        Retryable: the source cannot be reached now.
+    """
+    image = _image(options)
+    image, base = _with_base(image, options.base)
+    if options.source is not None:
+        source = pin_folder(options.source, path=options.path, attr=options.attr)
+    else:
+        source = asyncio.run(
+            resolve(
+                image.spec.source,
+                nixpkgs_url=options.nixpkgs_url,
+                timeout=RESOLVE_TIMEOUT,
+                allow_file=options.allow_file,
+            )
+        )
+    return Wanted(image, source, base)
+
+
+def default_bucket() -> str:
+    """The URL of a bucket in this user's cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return (Path(cache).expanduser().absolute() / "niximage" / "bucket").as_uri()
+
+
+def _image(options: Options) -> NixImage:
+    if (options.file is None) == (not options.packages):
+        raise _usage("name a file with -f, or packages with -p", "niximage build -f image.yaml")
+    if options.source is not None and options.channel is not None:
+        raise _usage("--source and --channel are two sources", "Give one of them")
+    if options.source is None and (options.path != "." or options.attr is not None):
+        raise _usage("--path and --attr belong to --source", "Set the source in the file instead")
+    if options.file is not None:
+        if options.channel is not None or options.name is not None:
+            raise _usage("--channel and --name belong to -p", "Set them in the file instead")
+        return _read(options.file)
+    if options.source is None and options.channel is None:
+        raise _usage(
+            "-p needs a source to take packages from",
+            "Add --source FOLDER, or --channel nixos-26.05",
+        )
+    try:
+        nixpkgs = NixpkgsSource(channel=options.channel) if options.channel else _UNNAMED
+        spec = NixImageSpec(packages=list(options.packages), source=Source(nixpkgs=nixpkgs))
+        return NixImage(metadata=Metadata(name=options.name or "image"), spec=spec)
+    except pydantic.ValidationError as error:
+        raise Terminal(Reason.INVALID_SPEC, explain(error)) from None
+
+
+def _read(file: Path) -> NixImage:
+    try:
+        with file.open("rb") as opened:
+            return load_file(opened.read(FILE_LIMIT + 1), str(file))
+    except OSError as error:
+        raise Terminal(Reason.INVALID_SPEC, f"{file}: {error.strerror}") from None
+
+
+def _with_base(image: NixImage, given: str | None) -> tuple[NixImage, PinnedBase | None]:
+    """The image with the base that was given or that its spec names, and that base pinned."""
+    base = image.spec.base
+    if given is None:
+        if base is None:
+            return image, None
+        if base.image is not None:
+            return image, PinnedBase.of_registry(base.image)
+        assert base.niximage is not None
+        raise _usage(
+            f"which image of the base {base.niximage.name} to take is not known here",
+            "Add --base sha256:…, as that NixImage's status has it",
+        )
+    name, _, digest = given.rpartition("@")
+    if re.fullmatch(SHA256_PATTERN, digest) is None:
+        raise _usage(f"{given[:300]!r} has no digest", "Write --base REPOSITORY@sha256:…")
+    if not name:
+        if base is None or base.niximage is None:
+            raise _usage(f"{digest} of which image?", "Write --base REPOSITORY@sha256:…")
+        name = f"{image.metadata.namespace}/{base.niximage.name}"
+    folders, _, last = name.rpartition("/")
+    plain = f"{folders}/{last.partition(':')[0]}"
+    if re.fullmatch(REGISTRY_REPOSITORY_PATTERN, plain):
+        pinned = PinnedBase(image=plain, digest=digest)
+        spec_base = Base(image=str(pinned))
+    elif is_repository(name):
+        pinned = PinnedBase(repository=name, digest=digest)
+        spec_base = base if base is not None and base.niximage else _reference(last)
+    else:
+        raise _usage(
+            f"{name[:300]!r} is no repository",
+            "Write HOST/REPOSITORY@sha256:…, or NAMESPACE/NAME@sha256:… for one in the bucket",
+        )
+    spec = image.spec.model_copy(update={"base": spec_base})
+    return image.model_copy(update={"spec": spec}), pinned
+
+
+def _reference(name: str) -> Base:
+    return Base(niximage=NixImageReference.model_construct(name=name))
+
+
+def _usage(what: str, hint: str) -> Terminal:
+    return Terminal(Reason.INVALID_SPEC, what, hint=hint)

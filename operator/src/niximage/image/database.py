@@ -1,0 +1,133 @@
+"""The image's own Nix database: what makes `nix` work inside the image.
+
+Its paths are registered as `nix-store --load-db` would, but with one time for all, and without
+derivers and signatures, which differ between machines; the bytes are the same everywhere.
+Links among the garbage collector's roots keep what the image was asked for.
+"""
+
+import base64
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from niximage.image.closure import Closure
+from niximage.image.entries import FileEntry, directory, file, symlink
+from niximage.image.sqlite import Index, Row, Table, database
+
+SCHEMA_VERSION: Final = 10  # of Nix since 2.0
+
+_STATE: Final = b"nix/var/nix"
+_REGISTERED: Final = 1  # seconds since 1970, as the files in the store
+_FILE_MODE: Final = 0o644
+# Without it, Nix as root looks for a group of build users, and fails to build where none is.
+_SETTINGS: Final = b"build-users-group =\n"
+
+_VALID_PATHS: Final = """CREATE TABLE ValidPaths (
+    id               integer primary key autoincrement not null,
+    path             text unique not null,
+    hash             text not null,
+    registrationTime integer not null,
+    deriver          text,
+    narSize          integer,
+    ultimate         integer,
+    sigs             text,
+    ca               text
+)"""
+_REFS: Final = """CREATE TABLE Refs (
+    referrer  integer not null,
+    reference integer not null,
+    primary key (referrer, reference),
+    foreign key (referrer) references ValidPaths(id) on delete cascade,
+    foreign key (reference) references ValidPaths(id) on delete restrict
+)"""
+_DELETE_SELF_REFS: Final = """CREATE TRIGGER DeleteSelfRefs before delete on ValidPaths
+  begin
+    delete from Refs where referrer = old.id and reference = old.id;
+  end"""
+_DERIVATION_OUTPUTS: Final = """CREATE TABLE DerivationOutputs (
+    drv  integer not null,
+    id   text not null,
+    path text not null,
+    primary key (drv, id),
+    foreign key (drv) references ValidPaths(id) on delete cascade
+)"""
+
+
+def database_entries(
+    closure: Closure, roots: Iterable[str], *, uid: int = 0, gid: int = 0
+) -> Iterator[FileEntry]:
+    """What Nix needs inside an image, parents first, but for directories that need no owner.
+
+    Args:
+        closure: the store paths of the image.
+        roots: those of them that no garbage collection inside may take away.
+        uid: who uses Nix inside the image, and so owns store and database.
+        gid: their group.
+    """
+    for name in (b"nix/store", _STATE, *(_STATE + b"/" + n for n in (b"db", b"gcroots"))):
+        yield directory(name, uid=uid, gid=gid)
+    registered = nix_database(closure)
+    yield file(_STATE + b"/db/db.sqlite", registered, _FILE_MODE, uid=uid, gid=gid)
+    version = str(SCHEMA_VERSION).encode()
+    yield file(_STATE + b"/db/schema", version, _FILE_MODE, uid=uid, gid=gid)
+    for path in sorted(set(roots)):
+        name = path.rpartition("/")[2].encode()
+        yield symlink(_STATE + b"/gcroots/niximage/" + name, path.encode())
+    yield symlink(_STATE + b"/gcroots/profiles", b"/nix/var/nix/profiles")
+    for name in (_STATE + b"/profiles", _STATE + b"/temproots", b"nix/var/log/nix"):
+        yield directory(name, uid=uid, gid=gid)
+    yield file(b"etc/nix/nix.conf", _SETTINGS, _FILE_MODE)
+
+
+def nix_database(closure: Closure) -> bytes:
+    """The database in which exactly a closure's paths are valid."""
+    numbers = {path: number for number, path in enumerate(closure.infos, start=1)}
+    paths: list[Row] = []
+    references: list[Row] = []
+    for info in closure:
+        digest = base64.b64decode(info.nar_hash.removeprefix("sha256-")).hex()
+        paths.append(
+            (None, info.path, f"sha256:{digest}", _REGISTERED, None, info.nar_size, *[None] * 3)
+        )
+        own = [info.path] if info.refers_to_itself else []
+        references += [
+            (numbers[info.path], numbers[reference])
+            for reference in sorted([*info.references, *own])
+        ]
+    return database(
+        [
+            Table(
+                "ValidPaths",
+                _VALID_PATHS,
+                paths,
+                indices=(Index("sqlite_autoindex_ValidPaths_1", (1,)),),
+                triggers=(("DeleteSelfRefs", _DELETE_SELF_REFS),),
+            ),
+            Table(
+                "sqlite_sequence",
+                "CREATE TABLE sqlite_sequence(name,seq)",
+                [("ValidPaths", len(paths))],
+            ),
+            Table(
+                "Refs",
+                _REFS,
+                references,
+                indices=(
+                    Index("sqlite_autoindex_Refs_1", (0, 1)),
+                    Index("IndexReferrer", (0,), "CREATE INDEX IndexReferrer on Refs(referrer)"),
+                    Index("IndexReference", (1,), "CREATE INDEX IndexReference on Refs(reference)"),
+                ),
+            ),
+            Table(
+                "DerivationOutputs",
+                _DERIVATION_OUTPUTS,
+                indices=(
+                    Index("sqlite_autoindex_DerivationOutputs_1", (0, 1)),
+                    Index(
+                        "IndexDerivationOutputs",
+                        (2,),
+                        "CREATE INDEX IndexDerivationOutputs on DerivationOutputs(path)",
+                    ),
+                ),
+            ),
+        ]
+    )
