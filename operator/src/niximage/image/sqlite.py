@@ -9,6 +9,8 @@ The format: https://www.sqlite.org/fileformat2.html. No record may need an overf
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice
+from operator import sub
 from typing import Final
 
 PAGE: Final = 4096
@@ -25,8 +27,9 @@ _INDEX_INTERIOR, _INDEX_LEAF = 2, 10
 _LEAF_HEADER: Final = 8
 _INTERIOR_HEADER: Final = 12
 _POINTER: Final = 2  # bytes in the page's array for each cell
-# The format's: an index's record that is longer goes to overflow pages.
-_RECORD_LIMIT: Final = (PAGE - 12) * 64 // 255 - 23
+# The format's: a record that is longer goes to overflow pages.
+_ROW_LIMIT: Final = PAGE - 35
+_KEY_LIMIT: Final = (PAGE - 12) * 64 // 255 - 23
 _INTEGERS: Final = ((1, 1), (2, 2), (3, 3), (4, 4), (5, 6), (6, 8))  # serial type, bytes
 
 
@@ -116,7 +119,7 @@ class _Pages:
 
     def index(self, keys: Sequence[Row]) -> int:
         """Write an index's B-tree; returns its root."""
-        cells = [_index_cell(key) for key in keys]
+        cells = [_cell(_record(key), _KEY_LIMIT) for key in keys]
         children: list[int] = []
         apart: list[bytes] = []  # the cells between two pages, which the level above has
         for start, end in _spans(cells, _LEAF_HEADER, apart=1):
@@ -163,15 +166,12 @@ def _spans(cells: Sequence[bytes], header: int, *, apart: int) -> Iterator[tuple
 def _page(kind: int, cells: Sequence[bytes], *, right: int = 0, offset: int = 0) -> bytes:
     """A page of cells, packed from its end as SQLite does."""
     header = _INTERIOR_HEADER if right else _LEAF_HEADER
-    cells = list(cells)
-    top = PAGE
-    pointers = bytearray()
-    for cell in cells:
-        top -= len(cell)
-        pointers += top.to_bytes(2)
-    free = top - offset - header - len(pointers)
+    top = PAGE - sum(map(len, cells))
+    free = top - offset - header - _POINTER * len(cells)
     if free < 0:
         raise ValueError(f"{len(cells)} cells need {-free} bytes more than a page has")
+    starts = accumulate(map(len, cells), sub, initial=PAGE)
+    pointers = b"".join(start.to_bytes(2) for start in islice(starts, 1, None))
     return b"".join(
         [
             bytes(offset),
@@ -189,18 +189,15 @@ def _page(kind: int, cells: Sequence[bytes], *, right: int = 0, offset: int = 0)
 
 
 def _table_cells(rows: Sequence[Row]) -> list[bytes]:
-    return [_cell(_record(row), _varint(number)) for number, row in enumerate(rows, start=1)]
+    return [
+        _cell(_record(row), _ROW_LIMIT, _varint(number)) for number, row in enumerate(rows, start=1)
+    ]
 
 
-def _index_cell(key: Row) -> bytes:
-    record = _record(key)
-    if len(record) > _RECORD_LIMIT:
-        raise ValueError(f"an index's record of {len(record)} bytes; the most is {_RECORD_LIMIT}")
-    return _cell(record)
-
-
-def _cell(record: bytes, key: bytes = b"") -> bytes:
-    return _varint(len(record)) + key + record
+def _cell(record: bytes, limit: int, row_id: bytes = b"") -> bytes:
+    if len(record) > limit:
+        raise ValueError(f"a record of {len(record)} bytes; the most is {limit}")
+    return _varint(len(record)) + row_id + record
 
 
 def _child(page: int) -> bytes:
