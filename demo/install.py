@@ -25,10 +25,10 @@ REMOVAL_SECONDS = 120
 
 def everything(place: Target, clock: Clock) -> None:
     """Set everything up; what is there already is left as it is."""
-    with clock.step("images"):
-        images = build_images()
     with clock.step("cluster"):
         place.start()
+    with clock.step("images"):
+        images = build_images()
     with clock.step("images to the cluster"):
         operator, demo = place.deliver(images)
     with clock.step("Git server, bucket, operator, gateway"):

@@ -130,17 +130,16 @@ class GivenCluster:
         return Kubectl(self.programs / "kubectl", self.kubeconfig)
 
     def start(self) -> None:
-        """It runs, or this is the place to say that it does not."""
+        """It runs, and images can get there; or this is the place to say what is missing."""
+        if not self.repository:
+            raise ClusterError(
+                f"the nodes of {self.kubeconfig} have to pull the demo's images from somewhere: "
+                f"set IMAGE_REPOSITORY=registry.example/team; they are pushed there with skopeo"
+            )
         self.kubectl("version", seconds=30)
 
     def deliver(self, images: Sequence[Image]) -> list[str]:
         """Push the archives to the registry that the nodes pull from."""
-        if not self.repository:
-            names = " and ".join(str(image.archive) for image in images)
-            raise ClusterError(
-                f"the nodes of {self.kubeconfig} have to pull the images from somewhere: set "
-                f"IMAGE_REPOSITORY=registry.example/team, and {names} are pushed there with skopeo"
-            )
         return [self._push(image) for image in images]
 
     def _push(self, image: Image) -> str:
