@@ -1,16 +1,14 @@
 """Programs that others wrote read what we publish: skopeo, and Debian's docker-registry."""
 
 import json
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from integration.conftest import answers, end, free_port, wait_until
+from integration.debian_registry import debian_registry, public_folder
 from integration.gateway.conftest import Client
 from integration.tiny import TinyImage, tiny_image
 from niximage.bucket import ObjectStore, open_store
@@ -67,57 +65,26 @@ def test_skopeo_is_told_of_an_absent_image(gateway: Client) -> None:
 
 
 @pytest.fixture
-def public_folder() -> Iterator[Path]:
-    """A folder that every user of this machine may enter, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="niximage-bucket-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+def public_bucket() -> Iterator[Path]:
+    """An empty folder that another user can read."""
+    with public_folder() as folder:
+        bucket = folder / "bucket"
+        bucket.mkdir()
+        bucket.chmod(0o755)
+        yield bucket
 
 
 @pytest.fixture
-def stock_registry(
-    public_folder: Path, unprivileged: dict[str, Any], tmp_path: Path
-) -> Iterator[Client]:
+def stock_registry(public_bucket: Path, unprivileged: dict[str, Any]) -> Iterator[Client]:
     """Debian's docker-registry over a folder, read-only, run by nobody."""
-    port = free_port()
-    config = public_folder / "config.yml"
-    bucket = public_folder / "bucket"
-    bucket.mkdir(mode=0o755)
-    bucket.chmod(0o755)
-    config.write_text(
-        json.dumps(  # YAML holds JSON
-            {
-                "version": 0.1,
-                "log": {"level": "error"},
-                "storage": {
-                    "filesystem": {"rootdirectory": str(bucket)},
-                    "maintenance": {
-                        "uploadpurging": {"enabled": False},
-                        "readonly": {"enabled": True},
-                    },
-                },
-                "http": {"addr": f"127.0.0.1:{port}"},
-            }
-        )
-    )
-    config.chmod(0o644)
-    with (tmp_path / "registry.log").open("wb") as log:
-        process = subprocess.Popen(
-            ["docker-registry", "serve", config], stdout=log, stderr=log, **unprivileged
-        )
-    client = Client(f"http://127.0.0.1:{port}")
-    try:
-        wait_until("docker-registry", lambda: answers(f"{client.url}/v2/"), process)
-        yield client
-    finally:
-        end(process)
+    with debian_registry(public_bucket, unprivileged, public_bucket.parent) as url:
+        yield Client(url)
 
 
 def test_a_stock_registry_serves_the_same_bucket(
-    stock_registry: Client, public_folder: Path, tmp_path: Path
+    stock_registry: Client, public_bucket: Path, tmp_path: Path
 ) -> None:
-    store = open_store((public_folder / "bucket").as_uri())
+    store = open_store(public_bucket.as_uri())
     IMAGE.publish(store, REPOSITORY, "latest")
     for number, suffix in enumerate((f"@{IMAGE.digest}", ":latest")):
         reference = f"{stock_registry.address}/{REPOSITORY}{suffix}"
@@ -129,11 +96,11 @@ def test_a_stock_registry_serves_the_same_bucket(
 
 
 def test_gateway_and_stock_registry_say_the_same(
-    stock_registry: Client, public_folder: Path
+    stock_registry: Client, public_bucket: Path
 ) -> None:
     from integration.gateway.conftest import running
 
-    store = open_store((public_folder / "bucket").as_uri())
+    store = open_store(public_bucket.as_uri())
     IMAGE.publish(store, REPOSITORY, "latest")
     layer = IMAGE.layers[0][0].digest
     accept = "application/vnd.oci.image.manifest.v1+json"
