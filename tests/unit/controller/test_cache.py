@@ -1,5 +1,6 @@
 """The cache: events and full lists, in whichever order they come."""
 
+from dataclasses import replace
 from typing import Any
 
 from niximage.controller.cache import Cache, CachedImage
@@ -45,6 +46,22 @@ def test_an_older_version_does_not_replace_a_newer_one() -> None:
     known = cache.image(WEB)
     assert known is not None
     assert known.metadata["resourceVersion"] == "10"
+
+
+def test_a_reply_that_comes_after_the_deletion_brings_nothing_back() -> None:
+    cache = Cache()
+    cache.put_image(image("web", 10))
+    cache.drop_image(WEB, "u-1")
+    cache.put_image(image("web", 11))
+    assert cache.image(WEB) is None
+    cache.put_image(image("web", 12, uid="u-2"))
+    assert cache.image(WEB) is not None
+    cache.put_job(job("web-1"))
+    cache.drop_job(job("web-1"))
+    cache.put_job(replace(job("web-1"), state=JobState.DELETING))
+    assert cache.jobs(WEB) == ()
+    cache.put_job(job("web-1", uid="j-2"))
+    assert [known.uid for known in cache.jobs(WEB)] == ["j-2"]
 
 
 def test_only_the_metadata_that_is_used_is_kept() -> None:

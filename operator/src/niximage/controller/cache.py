@@ -5,7 +5,7 @@ what is here; what an event changed while that list was under way is newer, and 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pydantic
 
@@ -14,6 +14,8 @@ from niximage.controller.views import JobView
 
 Key = tuple[str, str]
 """Namespace and name."""
+
+REMEMBERED: Final = 10_000  # deleted objects; replies overtake events by seconds, not by more
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Cache:
         self._jobs: dict[Key, dict[str, JobView]] = {}
         self._based: dict[Key, set[Key]] = {}
         self._touched: set[tuple[str, Key]] = set()
+        # A request's reply may come after the event that its object is gone.
+        self._gone: dict[str, None] = {}  # UIDs, the oldest first
 
     def keys(self) -> list[Key]:
         """The keys of all images."""
@@ -77,6 +81,8 @@ class Cache:
     def put_image(self, image: CachedImage) -> Key:
         """Learn of an image from an event or a reply; an older version changes nothing."""
         key = (image.metadata["namespace"], image.metadata["name"])
+        if image.metadata["uid"] in self._gone:
+            return key
         self._touched.add(("image", key))
         before = self._images.get(key)
         if before is None or _version(before) <= _version(image):
@@ -86,13 +92,16 @@ class Cache:
     def drop_image(self, key: Key, uid: str) -> None:
         """Learn that an image is gone; one of the same name that came after it stays."""
         self._touched.add(("image", key))
+        self._bury(uid)
         found = self._images.get(key)
         if found is not None and found.metadata["uid"] == uid:
             self._set(key, None)
 
     def put_job(self, job: JobView) -> Key:
-        """Learn of a Job; returns the key of its image."""
+        """Learn of a Job from an event or a reply; returns the key of its image."""
         key = (job.namespace, job.image)
+        if job.uid in self._gone:
+            return key
         self._touched.add(("job", (job.namespace, job.name)))
         self._jobs.setdefault(key, {})[job.name] = job
         return key
@@ -101,6 +110,7 @@ class Cache:
         """Learn that a Job is gone; one of the same name that came after it stays."""
         key = (job.namespace, job.image)
         self._touched.add(("job", (job.namespace, job.name)))
+        self._bury(job.uid)
         known = self._jobs.get(key, {})
         if (found := known.get(job.name)) is not None and found.uid == job.uid:
             del known[job.name]
@@ -131,6 +141,12 @@ class Cache:
         for job in (*fresh, *kept):
             self._jobs.setdefault((job.namespace, job.image), {})[job.name] = job
         return changed | set(self._jobs)
+
+    def _bury(self, uid: str) -> None:
+        """Remember that an object is gone, and forget the one that went first."""
+        self._gone[uid] = None
+        if len(self._gone) > REMEMBERED:
+            del self._gone[next(iter(self._gone))]
 
     def _set(self, key: Key, image: CachedImage | None) -> None:
         """Keep or forget an image, and what it is based on with it."""
