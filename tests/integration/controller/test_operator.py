@@ -92,7 +92,8 @@ def test_an_image_deleted_during_its_build_takes_the_job_with_it(
     operator.job(namespace)
     operator.cluster.do("delete", "niximage", "web", "-n", namespace, "--wait=true")
     gone = lambda: not operator.cluster.list("jobs", namespace)  # noqa: E731 (one use)
-    eventually("the Job is gone", gone)
+    # Kubernetes' garbage collector looks for new kinds each 30 seconds.
+    eventually("the Job is gone", gone, within=90)
 
 
 def test_an_image_recreated_during_its_build_gets_a_job_of_its_own(
