@@ -7,7 +7,7 @@ RUN = $(UV) run --locked --quiet
 export UV_PYTHON_DOWNLOADS = never
 
 # What the tests run beside the project's own parts: the stock tools that users have.
-TEST_PACKAGES := busybox-static docker-registry git nix-bin skopeo
+TEST_PACKAGES := busybox-static containerd docker-registry faketime git nix-bin skopeo umoci
 
 .PHONY: help
 help: ## List the targets

@@ -12,10 +12,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from niximage.bucket import ObjectStore, open_store
+
+if TYPE_CHECKING:  # it takes functions from here
+    from integration.acceptance import Acceptance
 
 PROJECT = Path(__file__).parents[2]
 START_TIMEOUT = 20.0  # seconds for a program on loopback to answer
@@ -33,6 +37,15 @@ def tools() -> Path:
         timeout=280,
     )
     return Path(printed.stdout.strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def acceptance(tools: Path) -> "Iterator[Acceptance]":
+    """The tools that every image has to please."""
+    from integration.acceptance import tools_that_accept
+
+    with tools_that_accept(tools) as found:
+        yield found
 
 
 def free_port() -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from integration.acceptance import Acceptance
 from integration.builder.images import Folder
 from integration.nix.demo import Demo
 
@@ -21,3 +22,10 @@ def bucket(tmp_path: Path) -> Iterator[Folder]:
     opened = Folder.open(tmp_path / "bucket")
     yield opened
     opened.store.close()
+
+
+@pytest.fixture(autouse=True)
+def accepted_by_others(acceptance: Acceptance, tmp_path: Path) -> Iterator[None]:
+    """After a test, shows other tools every image that it made in its folder."""
+    yield
+    acceptance.sweep(tmp_path)

@@ -3,11 +3,11 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from integration.nix.demo import SYSTEM, Demo
+from integration.nix.demo import SYSTEM
 from niximage.api.base_image import Base, NixImageReference
-from niximage.api.build import PinnedBase, PublishResult
+from niximage.api.build import PinnedBase, PinnedSource, PublishResult
 from niximage.api.image import Metadata, NixImage
 from niximage.api.spec import Config, GitRef, GitSource, NixImageSpec, Source
 from niximage.bucket import ObjectStore, keys, open_store
@@ -26,6 +26,15 @@ def nix_image(
     return NixImage(metadata=Metadata(name=name, namespace="team"), spec=spec)
 
 
+class PackageSet(Protocol):
+    """Where packages come from: the demo's set, or another."""
+
+    @property
+    def source(self) -> PinnedSource:
+        """The set at one revision."""
+        ...
+
+
 @dataclass(frozen=True)
 class Folder:
     """A file:// bucket."""
@@ -41,7 +50,7 @@ class Folder:
 
     def build(
         self,
-        demo: Demo,
+        package_set: PackageSet,
         *packages: str,
         name: str = "image",
         config: Config | None = None,
@@ -50,14 +59,14 @@ class Folder:
         base: PinnedBase | None = None,
         **spec_fields: Any,
     ) -> PublishResult:
-        """Build an image of the demo package set into this bucket."""
+        """Build an image of a package set into this bucket."""
         if base is not None and base.image:
             spec_fields["base"] = Base(image=str(base))
         elif base is not None:
             spec_fields["base"] = Base(niximage=NixImageReference(name="base"))
         return build_image(
             nix_image(name, *packages, config=config, **spec_fields),
-            demo.source,
+            package_set.source,
             self.store,
             nix=NixStore(),
             system=SYSTEM,

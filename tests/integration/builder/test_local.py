@@ -30,17 +30,19 @@ def unpacked(bucket: Folder, digest: str, folder: Path) -> Path:
     return folder / "bundle" / "rootfs"
 
 
-def inside(root: Path, *command: str) -> str:
+def inside(root: Path, *command: str, user: int = 0) -> str:
     """What a program prints inside a root file system."""
     enter = ["chroot"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "chroot"]
-    return subprocess.run(
-        [*enter, root, *command],
-        check=True,
+    done = subprocess.run(
+        [*enter, f"--userspec={user}:{user}", root, *command],
+        check=False,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         env={"PATH": "/bin:/sbin:/usr/bin:/usr/sbin"},
-    ).stdout
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_two_empty_buckets_get_the_same_digest(demo: Demo, tmp_path: Path) -> None:

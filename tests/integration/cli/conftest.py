@@ -1,9 +1,11 @@
 """The program with the demo package set in a folder."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from integration.acceptance import Acceptance
 from integration.cli.program import Niximage
 from integration.nix.demo import Demo
 
@@ -18,3 +20,10 @@ def package_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def niximage(tmp_path: Path, package_set: Path) -> Niximage:
     return Niximage(tmp_path, package_set)
+
+
+@pytest.fixture(autouse=True)
+def accepted_by_others(acceptance: Acceptance, tmp_path: Path) -> Iterator[None]:
+    """After a test, shows other tools every image that it made in its folder."""
+    yield
+    acceptance.sweep(tmp_path)

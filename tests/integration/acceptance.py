@@ -1,0 +1,153 @@
+"""What other tools say of an image: skopeo, umoci, crane and containerd, each in its own words.
+
+Every image that a test publishes goes through all of them, once for each digest. Each tool
+pulls it from a gateway, reads all of it and verifies its digests; umoci and containerd unpack it.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from integration.conftest import end, wait_until
+from integration.gateway.conftest import running
+from niximage.bucket import keys, open_store
+
+_TIMEOUT: Final = 120.0  # seconds of one tool for one image
+# As small as it gets: neither Kubernetes' interface nor what would look for other file systems.
+_CONFIGURATION: Final = """\
+version = 2
+root = "{folder}/root"
+state = "{folder}/state"
+disabled_plugins = [
+  "io.containerd.grpc.v1.cri",
+  "io.containerd.internal.v1.opt",
+  "io.containerd.snapshotter.v1.aufs",
+  "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.zfs",
+]
+[grpc]
+address = "{folder}/socket"
+"""
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """The tools, and which images they have seen.
+
+    Attributes:
+        crane: its program.
+        containerd: the socket of a running one; None where we may not run it.
+        snapshotter: where that unpacks to.
+    """
+
+    crane: Path
+    containerd: Path | None
+    snapshotter: str
+    seen: set[str] = field(default_factory=set)
+
+    def sweep(self, folder: Path) -> None:
+        """Show the tools every image in the `file://` buckets below a folder."""
+        for own in sorted(folder.rglob(f"{keys.OWN}builds")):
+            bucket = own.parents[len(Path(keys.OWN).parts)]
+            found = {}
+            for record in own.rglob("*"):
+                if record.is_file():
+                    built = json.loads(record.read_bytes())
+                    found[built["digest"]] = f"{built['repository']}@{built['digest']}"
+            self._show(bucket, [found[digest] for digest in sorted(found.keys() - self.seen)])
+            self.seen.update(found)
+
+    def _show(self, bucket: Path, images: Sequence[str]) -> None:
+        if not images:
+            return
+        store = open_store(bucket.as_uri())
+        try:
+            with running(store) as registry, ThreadPoolExecutor(2) as pool:
+                references = [f"{registry.address}/{image}" for image in images]
+                complaints = [line for lines in pool.map(self._complaints, references)
+                              for line in lines]  # fmt: skip
+        finally:
+            store.close()
+        assert not complaints, "\n".join(complaints)
+
+    def _complaints(self, reference: str) -> list[str]:
+        """What each tool has against an image."""
+        with tempfile.TemporaryDirectory(prefix="niximage-accept-") as folder:
+            layout, archive = f"{folder}/layout:image", f"{folder}/image.tar"
+            image = f"docker://{reference}"
+            copy = ["skopeo", "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false"]
+            unpack = ["umoci", "unpack", *(["--rootless"] if os.geteuid() else [])]
+            # umoci and the whole of `crane validate` know layers of gzip only: of zstd they see
+            # the same tars, and `--fast` looks at the documents as they are.
+            tools: list[list[str | Path]] = [
+                [
+                    *copy,
+                    "--dest-compress-format=gzip",
+                    "--dest-compress-level=1",
+                    image,
+                    f"oci:{layout}",
+                ],
+                [*unpack, "--image", layout, f"{folder}/bundle"],
+                [*copy, f"oci:{layout}", f"docker-archive:{archive}:image:latest"],
+                [self.crane, "validate", "--tarball", archive],
+                [self.crane, "validate", "--fast", "--remote", reference],
+            ]
+            if self.containerd is not None:
+                ctr = ["ctr", "--address", str(self.containerd), "images", "pull", "--plain-http"]
+                tools.append([*ctr, "--snapshotter", self.snapshotter, reference])
+            return [words for tool in tools if (words := _complaint(tool))]
+
+
+def _complaint(command: Sequence[str | Path]) -> str:
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=_TIMEOUT, check=False, errors="replace"
+    )
+    words = (done.stdout + done.stderr).strip()[-2000:]
+    return f"{' '.join(map(str, command))}: {words}" if done.returncode else ""
+
+
+@contextmanager
+def tools_that_accept(tools: Path) -> Iterator[Acceptance]:
+    """The tools, with a containerd of their own where we are root."""
+    if os.geteuid() != 0:
+        yield Acceptance(tools / "crane", None, "")
+        return
+    with _containerd() as socket:
+        plugins = subprocess.run(
+            ["ctr", "--address", socket, "plugins", "ls"],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+        ).stdout.splitlines()
+        works = any({"overlayfs", "ok"} <= set(line.split()) for line in plugins)
+        yield Acceptance(tools / "crane", socket, "overlayfs" if works else "native")
+
+
+@contextmanager
+def _containerd() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="niximage-ctd-"))  # sockets want a short path
+    (folder / "config.toml").write_text(_CONFIGURATION.format(folder=folder))
+    command = ["containerd", "--config", str(folder / "config.toml"), "--log-level", "error"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        ctr = ["ctr", "--address", str(folder / "socket"), "version"]
+
+        def answers() -> bool:
+            return subprocess.run(ctr, capture_output=True, check=False, timeout=10).returncode == 0
+
+        wait_until("containerd", answers, process)
+        yield folder / "socket"
+    finally:
+        end(process)
+        shutil.rmtree(folder, ignore_errors=True)
