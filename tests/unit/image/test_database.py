@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from niximage.errors import Terminal
 from niximage.image.closure import Closure, PathInfo
-from niximage.image.database import nix_database
+from niximage.image.database import nix_database, registered_paths
 from niximage.image.sqlite import PAGE, Index, Row, Table, database
 from unit.image.closures import closure, graphs, info, store_path
 
@@ -160,3 +161,66 @@ def test_what_does_not_fit_a_page_is_refused() -> None:
         database([Table("t", "CREATE TABLE t(a)", [("x" * 1001,)], (index,))])
     with pytest.raises(ValueError, match="more than a page has"):
         database([Table(f"t{n}", f"CREATE TABLE t{n}(a)") for n in range(200)])
+
+
+# Reading one that anybody may have made ----------------------------------------------------------
+
+
+GRAPH = closure({"lib": (10, []), "app": (20, ["lib", "app"]), "data": (30, [])})
+
+
+def base_names(graph: Closure) -> set[str]:
+    return {path.removeprefix("/nix/store/") for path in graph.infos}
+
+
+def test_what_was_registered_is_read_back() -> None:
+    assert registered_paths(nix_database(GRAPH), base_names(GRAPH)) == GRAPH.infos
+
+
+def test_a_database_with_a_journal_of_its_own_is_read() -> None:
+    content = nix_database(GRAPH)
+    content = content[:18] + b"\x02\x02" + content[20:]
+    assert registered_paths(content, base_names(GRAPH)) == GRAPH.infos
+
+
+def test_what_is_not_there_is_left_out_with_all_that_needs_it() -> None:
+    there = {name for name in base_names(GRAPH) if not name.endswith("-lib")}
+    found = registered_paths(nix_database(GRAPH), there)
+    assert {info.name for info in found.values()} == {"data"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0" * 4096, b"SQLite format 3\0", nix_database(closure({"a": (1, [])}))[:4096]],
+)
+def test_what_is_no_database_is_told_so(content: bytes) -> None:
+    with pytest.raises(Terminal) as caught:
+        registered_paths(content, set())
+    assert caught.value.message.startswith("the Nix database of the base cannot be read: ")
+
+
+def test_a_database_that_would_count_for_ever_is_given_up() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(
+            "CREATE VIEW ValidPaths AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 "
+            "FROM n) SELECT i AS id, 'x' AS path, 'y' AS hash, 1 AS narSize FROM n WHERE i < 0"
+        )
+        connection.execute("CREATE TABLE Refs (referrer, reference)")
+        content = connection.serialize()
+    with pytest.raises(Terminal, match="interrupted"):
+        registered_paths(content, set())
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("path", "/etc/passwd"), ("hash", "md5:x"), ("narSize", -1), ("path", None), ("hash", 7)],
+)
+def test_odd_rows_are_left_out(column: str, value: object) -> None:
+    info = next(iter(GRAPH))
+    row = {"path": info.path, "hash": f"sha256:{'0' * 64}", "narSize": 1, column: value}
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE ValidPaths (id, path, hash, narSize)")
+        connection.execute("CREATE TABLE Refs (referrer, reference)")
+        connection.execute("INSERT INTO ValidPaths VALUES (1, :path, :hash, :narSize)", row)
+        content = connection.serialize()
+    assert registered_paths(content, base_names(GRAPH)) == {}

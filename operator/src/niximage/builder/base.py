@@ -27,13 +27,15 @@ from niximage.image.base import (
     read_base_config,
     read_base_manifest,
 )
+from niximage.image.database import DATABASE_NAME
 from niximage.image.descriptor import Descriptor
 from niximage.image.entries import PARENT_MODE, Kind
 from niximage.image.layer_reader import list_layer
 from niximage.image.tree import STORE_NAME, Listed, Node, Tree
 
-KEPT: Final = (b"etc/passwd", b"etc/group")
-"""Files whose content an image adds to: the users of the base stay."""
+USERS: Final = (b"etc/passwd", b"etc/group")
+KEPT: Final = (*USERS, DATABASE_NAME)
+"""Files whose content an image adds to: the users of the base stay, and its Nix database."""
 
 _CHUNK: Final = 1 << 20
 

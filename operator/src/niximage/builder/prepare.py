@@ -9,7 +9,7 @@ import pydantic
 from niximage.api.build import BuildOutputs, BuildRequest
 from niximage.api.spec import Config
 from niximage.bucket.store import ObjectStore
-from niximage.builder.base import KEPT, BaseImage, bring_base
+from niximage.builder.base import USERS, BaseImage, bring_base
 from niximage.builder.layers import WantedLayer, wanted_layers
 from niximage.builder.progress import Say, size, timed, watcher
 from niximage.errors import Reason, Retryable, Terminal
@@ -17,6 +17,7 @@ from niximage.image.base import LAYERS_LIMIT, without
 from niximage.image.base_users import BaseUsers
 from niximage.image.closure import Closure
 from niximage.image.compress import CODECS
+from niximage.image.database import DATABASE_NAME, registered_paths
 from niximage.image.listing import list_store_directory
 from niximage.image.onto import put_onto
 from niximage.image.root import Root, RootPackage, build_root
@@ -81,7 +82,7 @@ def prepare_image(
             list_store_directory,
             config=_effective(request.config, base),
             files=request.files,
-            registered=closure if request.nix_database else None,
+            registered=_registered(closure, base) if request.nix_database else None,
             below=_users(base),
         )
         own = closure
@@ -123,8 +124,20 @@ def _users(base: BaseImage | None) -> BaseUsers:
     """The users of the base, wherever its links lead to them."""
     if base is None:
         return BaseUsers()
-    found = (base.tree.follow(name) for name in KEPT)
+    found = (base.tree.follow(name) for name in USERS)
     return BaseUsers(*(b"" if each is None else each[1].content for each in found))
+
+
+def _registered(closure: Closure, base: BaseImage | None) -> Closure:
+    """What the image's Nix database is to have: the closure, and what the base's has.
+
+    What both have is there as the base has it, and may be another build of the same inputs.
+    """
+    found = base.tree.look(DATABASE_NAME) if base is not None else None
+    if base is None or found is None:
+        return closure
+    below = registered_paths(found.content, base.tree.store_paths())
+    return Closure.of({**closure.infos, **below}.values())
 
 
 def _effective(config: Config, base: BaseImage | None) -> Config:

@@ -6,16 +6,28 @@ Links among the garbage collector's roots keep what the image was asked for.
 """
 
 import base64
-from collections.abc import Iterable, Iterator
-from typing import Final
+import re
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from typing import Any, Final
 
-from niximage.image.closure import Closure
+from niximage.errors import Reason, Terminal
+from niximage.image.closure import PATH_LIMIT, Closure, PathInfo, is_store_path
 from niximage.image.entries import FileEntry, directory, file, symlink
 from niximage.image.sqlite import Index, Row, Table, database
 
 SCHEMA_VERSION: Final = 10  # of Nix since 2.0
 
 _STATE: Final = b"nix/var/nix"
+DATABASE_NAME: Final = _STATE + b"/db/db.sqlite"
+_HASH = re.compile(r"sha256:([0-9a-f]{64})")
+_STEPS_LIMIT: Final = 100_000_000  # of SQLite's machine: a hundred times what a large store takes
+_STEPS: Final = 1_000_000  # between two looks at that
+_REFERENCES: Final = """SELECT a.path, b.path FROM Refs
+    JOIN ValidPaths AS a ON a.id = referrer JOIN ValidPaths AS b ON b.id = reference LIMIT ?"""
+_REFERENCES_LIMIT: Final = 50 * PATH_LIMIT
 _REGISTERED: Final = 1  # seconds since 1970, as the files in the store
 _FILE_MODE: Final = 0o644
 # Without it, Nix as root looks for a group of build users, and fails to build where none is.
@@ -66,7 +78,7 @@ def database_entries(
     for name in (b"nix/store", _STATE, *(_STATE + b"/" + n for n in (b"db", b"gcroots"))):
         yield directory(name, uid=uid, gid=gid)
     registered = nix_database(closure)
-    yield file(_STATE + b"/db/db.sqlite", registered, _FILE_MODE, uid=uid, gid=gid)
+    yield file(DATABASE_NAME, registered, _FILE_MODE, uid=uid, gid=gid)
     version = str(SCHEMA_VERSION).encode()
     yield file(_STATE + b"/db/schema", version, _FILE_MODE, uid=uid, gid=gid)
     for path in sorted(set(roots)):
@@ -130,4 +142,62 @@ def nix_database(closure: Closure) -> bytes:
                 ),
             ),
         ]
+    )
+
+
+def registered_paths(content: bytes, there: Collection[str]) -> Mapping[str, PathInfo]:
+    """The paths that are valid in a database that anybody may have made.
+
+    Args:
+        content: the database.
+        there: the names, `<hash>-<name>`, of the store paths that are really in its image.
+
+    Returns:
+        Path to info, for those paths that are there with all that they refer to.
+
+    Raises:
+        Terminal: it is no database of Nix, or too large.
+    """
+    # A journal that Nix kept beside it, if any, is not in reach: read what is in the file.
+    plain = content[:18] + b"\x01\x01" + content[20:]
+    left = iter(range(_STEPS_LIMIT // _STEPS))
+    try:
+        with closing(sqlite3.connect(":memory:")) as connection:
+            connection.deserialize(plain)
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.set_progress_handler(lambda: next(left, None) is None, _STEPS)
+            rows = connection.execute(
+                "SELECT path, hash, narSize FROM ValidPaths LIMIT ?", [PATH_LIMIT + 1]
+            ).fetchall()
+            references = connection.execute(_REFERENCES, [_REFERENCES_LIMIT]).fetchall()
+    except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
+        raise _unreadable(str(error)) from None
+    if len(rows) > PATH_LIMIT:
+        raise _unreadable(f"it has more than {PATH_LIMIT} paths")
+    refers: dict[Any, list[Any]] = {}
+    for referrer, reference in references:
+        refers.setdefault(referrer, []).append(reference)
+    found: dict[str, PathInfo] = {}
+    for path, digest, size in rows:
+        if not (isinstance(path, str) and is_store_path(path) and path[11:] in there):
+            continue
+        match = _HASH.fullmatch(digest) if isinstance(digest, str) else None
+        if match is not None and isinstance(size, int) and size >= 0:
+            nar_hash = base64.b64encode(bytes.fromhex(match[1])).decode()
+            others = tuple(sorted({r for r in refers.get(path, ()) if r != path}))
+            info = PathInfo(path, f"sha256-{nar_hash}", size, others)
+            found[path] = replace(info, refers_to_itself=path in refers.get(path, ()))
+    while lacking := [
+        path for path, info in found.items() if not all(r in found for r in info.references)
+    ]:
+        for path in lacking:
+            del found[path]
+    return found
+
+
+def _unreadable(why: str) -> Terminal:
+    return Terminal(
+        Reason.INVALID_SPEC,
+        f"the Nix database of the base cannot be read: {why}",
+        hint="Choose another base, or leave spec.nixDatabase out",
     )

@@ -117,8 +117,13 @@ class Forest:
         parent.children[last] = entry
         self._conflicts.pop(entry.name, None)
 
-    def add_missing(self, entry: FileEntry) -> None:
-        """Put in an entry of the image's own, unless something is there."""
+    def add_missing(self, entry: FileEntry, *, gives_way: bool = True) -> None:
+        """Put in an entry of the image's own, unless something is there.
+
+        Args:
+            entry: a file or a link.
+            gives_way: whether it is one of the `defaults`.
+        """
         *parents, last = entry.name.split(b"/")
         here = self._root
         for parent in parents:
@@ -126,7 +131,7 @@ class Forest:
             if below is None:
                 return
             here = below
-        if here.children.setdefault(last, entry) is entry:
+        if here.children.setdefault(last, entry) is entry and gives_way:
             self._defaults.add(entry.name)
 
     def add_directory(self, entry: FileEntry) -> None:

@@ -20,7 +20,7 @@ from niximage.image.tree import Listed, tidy
 
 LAYER_LIMIT: Final = 64 << 30  # bytes of one layer's tar
 ENTRIES_LIMIT: Final = 4_000_000  # of one layer
-CONTENT_LIMIT: Final = 1 << 20  # bytes of a file whose content is asked for
+CONTENT_LIMIT: Final = 16 << 20  # bytes of a file whose content is asked for
 
 # What tarfile and the decoders raise at bytes that nobody meant to write.
 _DAMAGED: Final = (
@@ -34,7 +34,7 @@ _DAMAGED: Final = (
     ArithmeticError,
     RecursionError,
 )
-_READ_LIMIT: Final = 16 << 20  # bytes of one header: long names and extended attributes
+_READ_LIMIT: Final = CONTENT_LIMIT  # bytes of one header: long names and extended attributes
 _CHUNK: Final = 1 << 20
 _WINDOW_LIMIT: Final = 128 << 20  # bytes that a zstd frame may make us remember
 

@@ -129,7 +129,8 @@ def build_root(
             if entry.kind is Kind.DIRECTORY:
                 forest.add_directory(entry)
             else:
-                forest.add_missing(entry)
+                # A base's settings stay; its database is in the new one.
+                forest.add_missing(entry, gives_way=not entry.name.startswith(b"nix/"))
     return Root(tuple(forest.entries()), ca_bundle=bundle, defaults=forest.defaults)
 
 
