@@ -24,7 +24,7 @@ def test_all_unknown_packages_are_named_with_near_names(node: Node, namespace: s
         "helo: there is no",
         "near names: hello",
         "tools.uper",
-        "near names: upper",
+        "near names: tools.upper",
         "nothing",
     ):
         assert words in failure["message"]

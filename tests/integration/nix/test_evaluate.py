@@ -86,7 +86,7 @@ def test_missing_packages_are_told_all_at_once_with_near_names(demo_folder: Path
     assert error.message == (
         "4 of 5 packages cannot be used:\n"
         "helo: there is no 'helo'; near names: hello\n"
-        "tools.uper: there is no 'uper'; near names: upper\n"
+        "tools.uper: there is no 'uper'; near names: tools.upper\n"
         "lib.version.major: there is no 'major'\n"
         "xyzzy: there is no 'xyzzy'"
     )
@@ -259,7 +259,7 @@ def test_an_attribute_that_is_not_there_is_told_with_near_names(tmp_path: Path) 
     error = refused(source, "p", attribute="sets.mien")
     assert (error.reason, error.message) == (
         Reason.INVALID_SOURCE,
-        "the source has no attribute 'sets.mien': there is no 'mien'; near names: mine",
+        "the source has no attribute 'sets.mien': there is no 'mien'; near names: sets.mine",
     )
 
 

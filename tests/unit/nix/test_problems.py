@@ -3,7 +3,7 @@
 
 import pytest
 
-from niximage.errors import Reason
+from niximage.errors import Reason, Retryable, Terminal
 from niximage.nix.problems import Problem, error_message, error_of, near_names, not_found, threw
 
 # What Nix 2.8.0 and 2.26.3 print for the same throw.
@@ -113,10 +113,10 @@ def test_messages_are_bounded() -> None:
 
 
 def test_one_problem_is_one_line() -> None:
-    error = error_of([not_found("tools.uper", "uper", ["upper", "lower"])], requested=3)
+    error = error_of([not_found("tools.uper", ["tools"], ["upper", "lower"])], requested=3)
     assert (error.reason, error.message) == (
         Reason.PACKAGE_NOT_FOUND,
-        "tools.uper: there is no 'uper'; near names: upper",
+        "tools.uper: there is no 'uper'; near names: tools.upper",
     )
 
 
@@ -159,3 +159,39 @@ def test_near_names(name: str, near: list[str]) -> None:
 
 def test_no_more_than_three_near_names() -> None:
     assert len(near_names("python", [f"python{i}" for i in range(9)])) == 3
+
+
+UNREACHABLE = (
+    "error: unable to download 'https://example.org/x.tar.gz': Couldn't resolve host (6)\n"
+)
+
+
+def test_what_only_the_network_is_to_blame_for_is_tried_again() -> None:
+    problem = threw("x", UNREACHABLE)
+    error = error_of([problem], requested=1)
+    assert isinstance(error, Retryable)
+    assert error.reason is Reason.SOURCE_UNAVAILABLE
+    assert error.message.startswith("x: unable to download 'https://example.org/x.tar.gz'")
+
+
+def test_a_fault_beside_the_network_s_has_to_be_mended_first() -> None:
+    problems = [threw("x", UNREACHABLE), threw("y", "error: 'y' has been removed")]
+    error = error_of(problems, requested=2)
+    assert isinstance(error, Terminal)
+    assert error.reason is Reason.EVALUATION_FAILED
+    assert "x: unable to download" in error.message
+
+
+@pytest.mark.parametrize("drv", ["generated.drv", "generated.drv^out", "generated.drv^*"])
+def test_a_build_during_evaluation_is_told_in_our_words(drv: str) -> None:
+    path = f"/nix/store/dhr2rl912c0vazxsmfr4xdj25pc9ks3r-{drv}"
+    problem = threw(
+        "x",
+        f"error: cannot build '{path}' during evaluation because the option "
+        "'allow-import-from-derivation' is disabled\n\n       at /x.nix:3:4:\n\n     3| import d\n",
+    )
+    assert problem.reason is Reason.EVALUATION_FAILED
+    assert problem.text == (
+        "its evaluation needs generated to be built first (import from derivation), and evaluating "
+        "builds nothing: keep what that makes in the source at /x.nix:3:4"
+    )

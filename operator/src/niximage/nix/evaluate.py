@@ -20,12 +20,12 @@ from niximage.api.contents import NixpkgsConfig
 from niximage.errors import Reason, Retryable, Terminal, plain_text
 from niximage.nix.problems import (
     Problem,
+    absent,
     error_message,
     error_of,
-    name_list,
-    near_names,
     not_found,
     threw,
+    type_name,
 )
 from niximage.nix.programs import NixStore, run
 
@@ -146,6 +146,7 @@ class _Evaluator:
             "packages": [_parse(package) for package in packages],
         }
         arguments = ["--eval", "--strict", "--json", "--read-write-mode"]
+        arguments += ["--option", "allow-import-from-derivation", "false"]
         arguments += [str(EXPRESSION), "--argstr", "request", json.dumps(request)]
         left = max(self.deadline - time.monotonic(), 0.1)
         finished = run("nix-instantiate", arguments, store=self.store, timeout=left)
@@ -191,7 +192,7 @@ def _check_source(evaluator: _Evaluator, answer: _Answer | _Died) -> None:
             case {"status": "not-a-set", "type": kind}:
                 raise Terminal(
                     Reason.INVALID_SOURCE,
-                    f"the source evaluates to a {kind}, not to a set of packages",
+                    f"the source evaluates to {type_name(str(kind))}, not to a set of packages",
                     hint="Set the source's path, or its attr, to what holds the packages",
                 )
         answer = evaluator.ask([], guard=False)
@@ -205,11 +206,10 @@ def _check_source(evaluator: _Evaluator, answer: _Answer | _Died) -> None:
 
 
 def _no_such_attribute(attribute: str, at: Sequence[str], names: Mapping[str, Any]) -> Terminal:
-    name = attribute.split(".")[len(at)]
-    near = name_list(near_names(name, names.get(".".join(at), [])))
+    what = absent(attribute, at, names.get(".".join(at), []))
     return Terminal(
         Reason.INVALID_SOURCE,
-        f"the source has no attribute {attribute!r}: there is no {name!r}{near}",
+        f"the source has no attribute {attribute!r}: {what}",
         hint="Correct the source's attr",
     )
 
@@ -225,10 +225,10 @@ def _judge(
         case {"status": "ok", "derivation": derivation, "chosen": list(chosen)}:
             return _evaluated(package, derivation, chosen)
         case {"status": "missing", "at": list(at)}:
-            name = package.partition("^")[0].split(".")[len(at)]
-            return not_found(package, name, answer.names.get(".".join(at), []))
+            return not_found(package, at, answer.names.get(".".join(at), []))
         case {"status": "not-a-derivation", "type": kind}:
-            what = "a set; name one of the packages in it" if kind == "set" else f"a {kind}"
+            what = type_name(str(kind))
+            what += "; name one of the packages in it" if kind == "set" else ""
             return Problem(package, Reason.PACKAGE_NOT_FOUND, f"it is no package but {what}")
         case {"status": "no-such-output", "wrong": list(wrong), "outputs": list(outputs)}:
             text = f"it has no output {', '.join(map(str, wrong))}, only {', '.join(outputs)}"

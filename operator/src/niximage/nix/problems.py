@@ -2,7 +2,7 @@
 
 Each problem has its own reason; the error has the gravest, in this order: a package that is
 not there, one that does not evaluate, one that the source refuses. That is the order in which
-users have to mend them.
+users have to mend them. What only the network is to blame for comes last, and is tried again.
 """
 
 import difflib
@@ -11,17 +11,31 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from niximage.errors import Reason, Terminal, plain_text
+from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
 
 NEAR_NAMES: Final = 3
 SHOWN: Final = 40  # problems of one error that are told in full
 MESSAGE_LIMIT: Final = 400  # bytes of what Nix says of one package
 
-_ORDER: Final = (Reason.PACKAGE_NOT_FOUND, Reason.EVALUATION_FAILED, Reason.UNFREE_OR_INSECURE)
+_ORDER: Final = (
+    Reason.PACKAGE_NOT_FOUND,
+    Reason.EVALUATION_FAILED,
+    Reason.UNFREE_OR_INSECURE,
+    Reason.SOURCE_UNAVAILABLE,
+)
 _HINTS: Final = {
     Reason.PACKAGE_NOT_FOUND: "Correct spec.packages, or choose a source that has them",
     Reason.EVALUATION_FAILED: "Leave the packages out, or choose another revision of the source",
     Reason.UNFREE_OR_INSECURE: "Allow them as said above, or choose other packages",
+    Reason.SOURCE_UNAVAILABLE: "It is tried again; check the network, and what the source fetches",
+}
+# What Nix calls the types of values, where users may not know the word.
+_TYPES: Final = {
+    "lambda": "a function",
+    "null": "null",
+    "int": "a number",
+    "float": "a number",
+    "bool": "true or false",
 }
 
 # nixpkgs' words (pkgs/stdenv/generic/check-meta.nix), until 25.11 and since. What follows tells
@@ -39,6 +53,30 @@ _ALLOWED_BY: Final = (
     (re.compile(r"is marked as broken|^- broken:", re.MULTILINE), "allowBroken: true"),
     (re.compile(r"is marked as insecure"), "permittedInsecurePackages: [{name}]"),
 )
+_UNREACHABLE = re.compile(r"unable to download '(?!file:)")
+# Nix's words about settings that nobody has here, and what they mean instead.
+_OUR_WORDS: Final = (
+    (
+        re.compile(
+            r"cannot build '/nix/store/\w+-(?P<name>[^']*?)(?:\.drv)?(?:\^[^']*)?' during "
+            r"evaluation because the option 'allow-import-from-derivation' is disabled"
+        ),
+        (
+            "its evaluation needs {name} to be built first (import from derivation), and "
+            "evaluating builds nothing: keep what that makes in the source"
+        ),
+    ),
+    (
+        re.compile(
+            r"file '(?P<name>[^']*)' was not found in the Nix search path \(add it using .*\)"
+        ),
+        (
+            "<{name}> is looked for, and there is no search path here: take it from the source, "
+            "or fetch it by its hash"
+        ),
+    ),
+)
+_PLACE = re.compile(r"^at (?P<where>\S+:\d+(?::\d+)?):$")
 _ERROR_LINE = re.compile(r"^\s*error:\s?(?P<rest>.*)$")
 # Advice about options, and pictures of source lines: ours above all.
 _LEFT_OUT = re.compile(
@@ -62,7 +100,7 @@ class Problem:
     text: str
 
 
-def error_of(problems: Sequence[Problem], requested: int) -> Terminal:
+def error_of(problems: Sequence[Problem], requested: int) -> NixImageError:
     """One error that tells of all problems.
 
     Args:
@@ -75,19 +113,33 @@ def error_of(problems: Sequence[Problem], requested: int) -> Terminal:
         lines.append(f"and {len(problems) - SHOWN} more")
     if len(problems) > 1:
         lines.insert(0, f"{len(problems)} of {requested} packages cannot be used:")
-    return Terminal(reason, "\n".join(lines), hint=_HINTS[reason])
+    kind = Retryable if reason is Reason.SOURCE_UNAVAILABLE else Terminal
+    return kind(reason, "\n".join(lines), hint=_HINTS[reason])
 
 
-def not_found(package: str, name: str, names: Iterable[str]) -> Problem:
+def not_found(package: str, at: Sequence[str], names: Iterable[str]) -> Problem:
     """A package of which some part of its name is not there.
 
     Args:
         package: its name as users wrote it.
-        name: the first part that is not there.
-        names: what is there in its place.
+        at: the parts that are there, and hold sets.
+        names: what is there in the place of the next part.
     """
-    near = name_list(near_names(name, names))
-    return Problem(package, Reason.PACKAGE_NOT_FOUND, f"there is no {name!r}{near}")
+    path = package.partition("^")[0]
+    return Problem(package, Reason.PACKAGE_NOT_FOUND, absent(path, at, names))
+
+
+def absent(path: str, at: Sequence[str], names: Iterable[str]) -> str:
+    """What to say of an attribute that is not there: its first such part, and near names.
+
+    Args:
+        path: the attribute's path, with dots.
+        at: the parts that are there, and hold sets.
+        names: what is there in the place of the next part.
+    """
+    name = path.split(".")[len(at)]
+    near = [".".join([*at, each]) for each in near_names(name, names)]
+    return f"there is no {name!r}" + (f"; near names: {', '.join(near)}" if near else "")
 
 
 def threw(package: str, stderr: str, *, takes_config: bool = True) -> Problem:
@@ -101,7 +153,9 @@ def threw(package: str, stderr: str, *, takes_config: bool = True) -> Problem:
     message = error_message(stderr)
     found = next((match for each in _REFUSALS if (match := each.match(message))), None)
     if found is None:
-        return Problem(package, Reason.EVALUATION_FAILED, message)
+        unreachable = _UNREACHABLE.search(message) is not None
+        reason = Reason.SOURCE_UNAVAILABLE if unreachable else Reason.EVALUATION_FAILED
+        return Problem(package, reason, message)
     why = found["why"].removesuffix(", refusing to evaluate.").rstrip(":")
     text = f"{found['name']} in {found['where']} {why}"
     field = next((field for sign, field in _ALLOWED_BY if sign.search(why)), None)
@@ -125,16 +179,26 @@ def error_message(stderr: str) -> str:
     for line in lines:
         if found := _ERROR_LINE.match(line):
             message = [found["rest"]]
-        elif message and not _LEFT_OUT.match(line):
+        elif not message or _LEFT_OUT.match(line):
+            continue
+        elif place := _PLACE.match(line.strip()):
+            while not message[-1] and len(message) > 1:
+                message.pop()
+            message[-1] += f" at {place['where']}"
+        else:
             message.append(line.strip())
     if not any(message):
         message = lines[-10:]
-    return plain_text(_BLANK_LINES.sub("\n", "\n".join(message)), MESSAGE_LIMIT)
+    text = _BLANK_LINES.sub("\n", "\n".join(message)).strip()
+    for theirs, ours in _OUR_WORDS:
+        if found := theirs.search(text):
+            text = text.replace(found[0], ours.format(name=found["name"]))
+    return plain_text(text, MESSAGE_LIMIT)
 
 
-def name_list(near: Sequence[str]) -> str:
-    """What to say of near names after a name that is not there."""
-    return f"; near names: {', '.join(near)}" if near else ""
+def type_name(kind: str) -> str:
+    """What to call a type of values that Nix names."""
+    return _TYPES.get(kind, f"a {kind}")
 
 
 def near_names(name: str, names: Iterable[str]) -> list[str]:
