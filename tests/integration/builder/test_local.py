@@ -45,10 +45,11 @@ def inside(root: Path, *command: str, user: int = 0) -> str:
     return done.stdout
 
 
-def test_two_empty_buckets_get_the_same_digest(demo: Demo, tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [2, 8])
+def test_two_empty_buckets_get_the_same_digest(demo: Demo, tmp_path: Path, threads: int) -> None:
     one, two = Folder.open(tmp_path / "one"), Folder.open(tmp_path / "two")
     first = one.build(demo, *PACKAGES, threads=1)
-    second = two.build(demo, *PACKAGES, threads=8)
+    second = two.build(demo, *PACKAGES, threads=threads)
     assert first == second
     assert one.blob(first.digest).read_bytes() == two.blob(first.digest).read_bytes()
     assert first.reused_layers == 0
