@@ -2,7 +2,7 @@
 
 import pytest
 
-from niximage.builder.registry import _failure, is_loopback
+from niximage.builder.registry import _failure, is_loopback, may_be_plain
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 
 NAME = "example.org/debian@sha256:…"
@@ -26,6 +26,22 @@ NAME = "example.org/debian@sha256:…"
 )
 def test_plain_http_is_for_loopback_alone(image: str, loopback: bool) -> None:
     assert is_loopback(image) is loopback
+
+
+@pytest.mark.parametrize(
+    ("image", "plain"),
+    [
+        ("127.0.0.1:5000/x", True),
+        ("10.0.0.1:5000/x", True),
+        ("registry.lan/a/b", True),
+        ("10.0.0.1:5001/x", False),
+        ("10.0.0.1/x", False),
+        ("registry.lan.example.org/x", False),
+        ("example.org/registry.lan", False),
+    ],
+)
+def test_plain_http_is_for_what_an_admin_names_too(image: str, plain: bool) -> None:
+    assert may_be_plain(image, "10.0.0.1:5000 registry.lan") is plain
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,9 @@ from niximage.image.base import BaseManifest, choose_manifest, read_base_manifes
 from niximage.image.descriptor import Descriptor
 
 TIMEOUT: Final = 1800.0  # seconds for all of an image
+INSECURE: Final = "NIXIMAGE_INSECURE_REGISTRIES"
+"""Registries, as `host:port` and separated by blanks, that need neither TLS nor a certificate
+that anybody trusts: what Docker calls `insecure-registries`. Digests are verified all the same."""
 
 # What skopeo may know of the process that runs it: where credentials and certificates are.
 _INHERITED: Final = (
@@ -128,8 +131,8 @@ class _Skopeo:
         return f"docker://{self.image}@{digest}"
 
     def _tls(self, option: str) -> str:
-        """Plain HTTP, and certificates of nobody, only where nothing leaves this machine."""
-        return f"{option}={'false' if is_loopback(self.image) else 'true'}"
+        plain = may_be_plain(self.image, os.environ.get(INSECURE, ""))
+        return f"{option}={'false' if plain else 'true'}"
 
     def _run(self, *arguments: str) -> bytes:
         left = max(self.deadline - time.monotonic(), 0.1)
@@ -159,6 +162,16 @@ class _Skopeo:
         if finished.returncode != 0:
             raise _failure(self.name, finished.stderr.decode("utf-8", "replace"))
         return finished.stdout
+
+
+def may_be_plain(image: str, insecure: str) -> bool:
+    """Whether an image may come by plain HTTP, or with a certificate of nobody.
+
+    Args:
+        image: the image, with its registry.
+        insecure: the registries of which an admin says so, separated by blanks.
+    """
+    return is_loopback(image) or image.partition("/")[0] in insecure.split()
 
 
 def is_loopback(image: str) -> bool:

@@ -184,7 +184,7 @@ def operator(
     """Run the operator, in a pod or with a kubeconfig."""
     from niximage.bucket import open_store
     from niximage.controller.run import run
-    from niximage.controller.settings import EMULATOR, Settings
+    from niximage.controller.settings import PASSED_ON, Settings
 
     _log_to_stderr()
     with told():
@@ -197,7 +197,7 @@ def operator(
             substituters=tuple(substituters.split()),
             trusted_public_keys=tuple(trusted_public_keys.split()),
             service_account=service_account,
-            publish_environment={k: v for k, v in os.environ.items() if k == EMULATOR},
+            publish_environment={k: v for k, v in os.environ.items() if k in PASSED_ON},
             system=system,
             workers=workers,
             retry_delay=retry_delay,

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 EMULATOR: Final = "STORAGE_EMULATOR_HOST"
-"""Where a stand-in for Google's storage answers; passed on to the publish step."""
+"""Where a stand-in for Google's storage answers."""
+PASSED_ON: Final = frozenset({EMULATOR, "NIXIMAGE_INSECURE_REGISTRIES"})
+"""Variables of the operator's own environment that the publish step gets, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
