@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from niximage.errors import Retryable, Terminal
-from niximage.image.entries import FileEntry, Kind, walk
+from niximage.image.entries import SMALL_FILE, FileEntry, Kind, walk
 
 
 def relative(tree: Path) -> list[tuple[bytes, Kind, int]]:
@@ -60,6 +60,31 @@ def test_a_store_path_may_be_a_file(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"12")
     (entry,) = walk(str(tmp_path / "f"))
     assert (entry.kind, entry.size) == (Kind.FILE, 2)
+
+
+@pytest.mark.parametrize("size", [0, 1, SMALL_FILE])
+def test_small_files_come_with_their_content(tmp_path: Path, size: int) -> None:
+    (tmp_path / "f").write_bytes(b"x" * size)
+    (entry,) = walk(str(tmp_path / "f"))
+    assert (entry.size, entry.content, entry.origin) == (size, b"x" * size, b"")
+
+
+def test_large_files_are_left_for_the_packer_to_read(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x" * (SMALL_FILE + 1))
+    (entry,) = walk(str(tmp_path / "f"))
+    assert (entry.size, entry.content) == (SMALL_FILE + 1, b"")
+    assert entry.origin == os.fsencode(tmp_path / "f")
+
+
+def test_a_file_that_becomes_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    (tmp_path / "b").touch()
+    walking = walk(str(tmp_path))
+    assert [next(walking).name for _ in range(2)][1].endswith(b"/a")
+    (tmp_path / "b").unlink()
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(Retryable, match="/b: "):
+        next(walking)
 
 
 def test_names_need_not_be_text(tmp_path: Path) -> None:

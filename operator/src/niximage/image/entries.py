@@ -18,6 +18,10 @@ from typing import Final
 from niximage.errors import Reason, Retryable, Terminal
 
 DEPTH_LIMIT: Final = 256  # directories within directories: no program opens deeper paths
+SMALL_FILE: Final = 64 << 10  # bytes of a file that a walk reads itself
+
+# Links are not followed, and a pipe in a file's place must not be waited for.
+READ_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 FILE_MODE: Final = 0o444
 EXECUTABLE_MODE: Final = 0o555
@@ -44,7 +48,7 @@ class FileEntry:
         mode: permission bits.
         size: bytes of content; 0 unless a file.
         target: where a symbolic link points; empty for the others.
-        content: the bytes of a file that exists nowhere but here.
+        content: the bytes of a file, if they are at hand.
         origin: the path of the file to read the content from; empty if `content` has it.
         uid: the owner.
         gid: the group.
@@ -81,6 +85,9 @@ def file(
 def walk(path: str) -> Iterator[FileEntry]:
     """The entries of a store path, itself first.
 
+    Small files come with their content: most files are small, and finding one by its path
+    takes longer than reading it, so it is done once.
+
     Args:
         path: an absolute path; the entries' names are the same without the leading slash.
 
@@ -88,42 +95,75 @@ def walk(path: str) -> Iterator[FileEntry]:
         Terminal: a device, socket or FIFO, or directories nested too deep.
         Retryable: the path is not there, or changed under the walk.
     """
-    origin = os.fsencode(path)
     try:
-        yield from _walk(origin, os.lstat(origin), 0)
+        yield from _walk(os.fsencode(path))
     except OSError as error:
         raise unreadable(error) from None
 
 
-def _walk(origin: bytes, found: os.stat_result, depth: int) -> Iterator[FileEntry]:
-    name = origin[1:]
-    mode = found.st_mode
-    if stat.S_ISREG(mode):
-        file_mode = EXECUTABLE_MODE if mode & stat.S_IXUSR else FILE_MODE
-        yield FileEntry(name, Kind.FILE, file_mode, size=found.st_size, origin=origin)
-    elif stat.S_ISLNK(mode):
-        yield symlink(name, os.readlink(origin))  # noqa: PTH115 (Path takes no bytes)
-    elif stat.S_ISDIR(mode):
-        if depth > DEPTH_LIMIT:
+def _walk(top: bytes) -> Iterator[FileEntry]:
+    deepest = top.count(b"/") + DEPTH_LIMIT
+    waiting = [(top, _kind_of_mode(os.lstat(top).st_mode))]  # the next one last
+    while waiting:
+        path, kind = waiting.pop()
+        if kind is Kind.FILE:
+            yield _file(path)
+        elif kind is Kind.SYMLINK:
+            yield symlink(path[1:], os.readlink(path))  # noqa: PTH115 (Path takes no bytes)
+        elif kind is Kind.DIRECTORY:
+            if path.count(b"/") > deepest:
+                raise Terminal(
+                    Reason.BUILD_FAILED,
+                    f"{os.fsdecode(path)[:300]}… has directories nested more than "
+                    f"{DEPTH_LIMIT} deep",
+                )
+            yield directory(path[1:], DIRECTORY_MODE)
+            with os.scandir(path) as children:
+                listed = [(child.path, _kind_of_child(child)) for child in children]
+            waiting += sorted(listed, key=_path, reverse=True)
+        else:
             raise Terminal(
                 Reason.BUILD_FAILED,
-                f"{os.fsdecode(origin)[:300]}… has directories nested more than {DEPTH_LIMIT} deep",
+                f"{os.fsdecode(path)} is neither a file, a directory nor a symbolic link",
+                hint="An image's layers hold nothing else: fix the package",
             )
-        yield directory(name, DIRECTORY_MODE)
-        with os.scandir(origin) as children:
-            listed = sorted(children, key=_name)
-        for child in listed:
-            yield from _walk(child.path, child.stat(follow_symlinks=False), depth + 1)
-    else:
-        raise Terminal(
-            Reason.BUILD_FAILED,
-            f"{os.fsdecode(origin)} is neither a file, a directory nor a symbolic link",
-            hint="An image's layers hold nothing else: fix the package",
-        )
 
 
-def _name(child: "os.DirEntry[bytes]") -> bytes:
-    return child.name
+def _file(path: bytes) -> FileEntry:
+    descriptor = os.open(path, READ_FLAGS)
+    try:
+        found = os.fstat(descriptor)
+        size = found.st_size
+        # One byte more than there should be shows a file that has grown.
+        content = os.read(descriptor, size + 1) if size <= SMALL_FILE else b""
+    finally:
+        os.close(descriptor)
+    mode = EXECUTABLE_MODE if found.st_mode & stat.S_IXUSR else FILE_MODE
+    if len(content) == size:
+        return FileEntry(path[1:], Kind.FILE, mode, size=size, content=content)
+    # Who packs it reads it, and tells what is wrong if something is.
+    return FileEntry(path[1:], Kind.FILE, mode, size=size, origin=path)
+
+
+def _kind_of_mode(mode: int) -> Kind | None:
+    if stat.S_ISREG(mode):
+        return Kind.FILE
+    if stat.S_ISDIR(mode):
+        return Kind.DIRECTORY
+    return Kind.SYMLINK if stat.S_ISLNK(mode) else None
+
+
+def _kind_of_child(child: "os.DirEntry[bytes]") -> Kind | None:
+    """What a directory's list says of a child, so that it need not be looked up for that."""
+    if child.is_file(follow_symlinks=False):
+        return Kind.FILE
+    if child.is_dir(follow_symlinks=False):
+        return Kind.DIRECTORY
+    return Kind.SYMLINK if child.is_symlink() else None
+
+
+def _path(listed: tuple[bytes, Kind | None]) -> bytes:
+    return listed[0]
 
 
 def unreadable(error: OSError) -> Retryable:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from niximage.errors import Reason, Retryable
-from niximage.image.entries import FileEntry, Kind, unreadable
+from niximage.image.entries import READ_FLAGS, FileEntry, Kind, unreadable
 
 PACKER_ID: Final = "ustar-1"
 """Raised whenever the same entries would give another tar: part of every layer key."""
@@ -40,10 +40,6 @@ _ZEROS: Final = bytes(RECORD)
 _HEADER: Final = struct.Struct("100s 48s 8s 1s 100s 88s 155s 12x")
 _CHECKSUM: Final = 148  # where it stands
 _BLANKS: Final = b" " * 8
-
-# Links are not followed, and a pipe in a file's place must not be waited for.
-_OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
 
 Take = Callable[[], bytearray]
 """Gives a buffer of at least a block and one byte, which nobody else writes to."""
@@ -73,13 +69,13 @@ def tar(
     filling = _Filling(block, take)
     for entry in entries:
         _check_name(entry.name, seen)
-        yield from filling.put(header(entry))
+        padding = _ZEROS[: -entry.size % RECORD]
         if entry.origin:
+            yield from filling.put(header(entry))
             yield from filling.put_file(entry)
-        elif entry.size:
-            yield from filling.put(entry.content)
-        if padding := -entry.size % RECORD:
-            yield from filling.put(_ZEROS[:padding])
+            yield from filling.put(padding)
+        else:
+            yield from filling.put(header(entry) + entry.content + padding)
     yield from filling.put(_ZEROS * 2)
     yield filling.rest()
 
@@ -217,7 +213,7 @@ class _Filling:
         """Add a file's content, exactly as many bytes as its entry says."""
         left = entry.size
         try:
-            descriptor = os.open(entry.origin, _OPEN)
+            descriptor = os.open(entry.origin, READ_FLAGS)
             try:
                 while True:
                     if left and self._used == self._block:
