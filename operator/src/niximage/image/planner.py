@@ -242,11 +242,14 @@ class _Merging:
     def _cheapest(self, a: int) -> list[_Merge]:
         """The few cheapest merges of a group, the cheapest last."""
         closures, counts, sizes, change = self.closures, self.counts, self.sizes, self.change
-        closure, size, p_a, rank = closures[a], sizes[a], change[counts[a]], self.ranks[a]
+        closure, count, size, rank = closures[a], counts[a], sizes[a], self.ranks[a]
+        p_a = change[count]
         found = []
         self.partners[a] = living = self._living(a, self.partners[a])
         for b in living:
-            p_both = change[(closure | closures[b]).bit_count()]
+            # Shorter than the union, and counted sooner: what many need has the low bits.
+            common = (closure & closures[b]).bit_count()
+            p_both = change[count + counts[b] - common]
             cost = (p_both - p_a) * size + (p_both - change[counts[b]]) * sizes[b]
             # Of equals the next by name: whatever is added elsewhere, it stays the next.
             other = self.ranks[b]
