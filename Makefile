@@ -62,5 +62,6 @@ cluster-down: ## Remove it with all its traces
 	@python3 cluster down
 
 .PHONY: bench
-bench: prepare ## Measure against the alternatives, in the same run
+bench: ## Measure against the alternatives, in the same run; some ten minutes
+	@.ci/packages gzip openssl zstd
 	@$(RUN) python -m bench

@@ -1,16 +1,24 @@
 """`python -m bench [--quick] [name ...]`: run benchmarks, print tables, keep the figures.
 
 A benchmark is a module of this folder with `run(*, quick)` and `table(results)`. Its results
-are merged into `results.json` under its name; those of a quick run are only printed.
+are merged into `results.json` under its name, from which the tables of `results.md` are made;
+those of a quick run are only printed.
 """
 
 import argparse
 import importlib
 import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from bench import goals
 
 NAMES = ("packing", "planner")
-RESULTS = Path(__file__).with_name("results.json")
+RESULTS: Final = Path(__file__).with_name("results.json")
+TABLES: Final = Path(__file__).with_name("results.md")
 
 
 def main() -> None:
@@ -22,15 +30,31 @@ def main() -> None:
     unknown = set(arguments.names) - set(NAMES)
     if unknown:
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+    found: dict[str, Any] = {}
     for name in arguments.names or NAMES:
-        benchmark = importlib.import_module(f"bench.{name}")
-        results = benchmark.run(quick=arguments.quick)
-        print(f"## {name}\n\n{benchmark.table(results)}\n")
-        if not arguments.quick:
-            known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-            RESULTS.write_text(
-                json.dumps({**known, name: results}, indent=1, sort_keys=True) + "\n"
-            )
+        print(f"==> {name}", file=sys.stderr)
+        found[name] = _benchmark(name).run(quick=arguments.quick)
+    if not arguments.quick:
+        known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        found = {**known, **found}
+        RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+        TABLES.write_text(tables(found))
+    print(tables(found, promised=not arguments.quick), end="")
+
+
+def tables(found: Mapping[str, Any], *, promised: bool = True) -> str:
+    """The results, and what is promised of them unless they are a quick run's, as Markdown."""
+    parts = ["# Results", "Made by `make bench`; see README.md."]
+    if promised:
+        parts.append(f"## goals\n\n{goals.table(found)}")
+    parts += [
+        f"## {name}\n\n{_benchmark(name).table(found[name])}" for name in NAMES if name in found
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _benchmark(name: str) -> ModuleType:
+    return importlib.import_module(f"bench.{name}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ path, is the least there can be.
 """
 
 import os
+import random
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 from bench.autolayer import AutoLayer
 from bench.debian import load_suites
-from bench.histories import HISTORIES, IMAGES, closure_of, graph_of, popularity, revisions
+from bench.histories import HISTORIES, IMAGES, Node, closure_of, graph_of, popularity, revisions
 from niximage.image.closure import Closure, PathInfo
 from niximage.image.planner import ExpectedRepull, Strategy, plan
 from niximage.image.popularity import Popularity
@@ -25,6 +26,7 @@ UPDATES: Final = 16
 QUICK: Final = ("web", "media")  # images of a quick run
 QUICK_UPDATES: Final = 4
 MANY: Final = 15_000  # paths that a plan must not take long for
+NEWCOMERS: Final = 8  # unrelated packages, of which one is added to an image
 
 OURS: Final = "expected re-pull"
 AUTO: Final = "auto-layer"
@@ -72,15 +74,17 @@ def run(*, quick: bool) -> dict[str, Any]:
     Returns:
         `rows`, one per image and history, with the figure by budget and planner;
         `excess`, per budget and planner the mean of what is above the bound;
+        `stability`, by budget and image the mean share of bytes in layers that stay as they
+        are when an unrelated package is added;
         `seconds`, CPU time per plan of `MANY` paths.
     """
     count = QUICK_UPDATES if quick else UPDATES
     images = QUICK if quick else tuple(IMAGES)
+    seconds = _speed(1_000 if quick else MANY)  # by itself: two at once slow each other down
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        speed = pool.submit(_speed, 1_000 if quick else MANY)
         parts = pool.map(_replay_history, HISTORIES, repeat(images), repeat(count))
+        stability = pool.submit(_stability, images)
         rows = [row for part in parts for row in part]
-        seconds = speed.result()
     rows.sort(key=lambda row: (images.index(row["image"]), row["history"]))
     excess = {
         str(budget): {
@@ -89,7 +93,13 @@ def run(*, quick: bool) -> dict[str, Any]:
         }
         for budget in BUDGETS
     }
-    return {"updates": count, "rows": rows, "excess": excess, "seconds": seconds}
+    return {
+        "updates": count,
+        "rows": rows,
+        "excess": excess,
+        "stability": stability.result(),
+        "seconds": seconds,
+    }
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -108,6 +118,15 @@ def table(results: Mapping[str, Any]) -> str:
             lines.append(f"| {row['image']} | {row['paths']} | {row['history']} | {figures} |")
         means = " | ".join(f"{results['excess'][budget][planner]:.3f}" for planner in planners)
         lines += [f"| mean excess | | | {means} |", ""]
+    lines += [
+        "Bytes in layers that stay as they are when an unrelated package is added",
+        "",
+        f"| layers | {' | '.join(results['stability'][str(BUDGETS[0])])} |",
+        "|--:|" + "--:|" * len(results["stability"][str(BUDGETS[0])]),
+    ]
+    for budget, shares in results["stability"].items():
+        lines.append(f"| {budget} | {' | '.join(f'{share:.0%}' for share in shares.values())} |")
+    lines.append("")
     for paths, seconds in results["seconds"].items():
         lines.append(f"{paths} paths are planned in {seconds:.1f} s of CPU time.")
     return "\n".join(lines)
@@ -157,6 +176,36 @@ def replay(closures: Sequence[Closure], strategy: Strategy, budget: int) -> floa
             changed += sum(info.nar_size for info in closure if info.path not in paths_before)
         paths_before, layers_before = closure, {layer.paths for layer in layers}
     return pulled / changed
+
+
+def _stability(images: Iterable[str]) -> dict[str, dict[str, float]]:
+    """By budget and image, the mean share of bytes that one more package leaves alone."""
+    [suite] = load_suites("bookworm")
+    chance = random.Random(5)
+    shares: dict[str, dict[str, float]] = {str(budget): {} for budget in BUDGETS}
+    for image in images:
+        graph = graph_of(suite, IMAGES[image])
+        strangers = chance.sample(sorted(suite.packages.keys() - graph), NEWCOMERS)
+        closure = closure_of(graph)
+        more = [
+            # Whatever it needs is left out: it shall share nothing.
+            closure_of({**graph, name: Node(suite.packages[name], ())})
+            for name in strangers
+        ]
+        for budget in BUDGETS:
+            before = set(plan(closure, max_layers=budget))
+            shares[str(budget)][image] = round(
+                statistics.mean(
+                    sum(
+                        layer.nar_size
+                        for layer in before.intersection(plan(each, max_layers=budget))
+                    )
+                    / closure.nar_size
+                    for each in more
+                ),
+                4,
+            )
+    return shares
 
 
 def _speed(count: int) -> dict[str, float]:

@@ -1,0 +1,64 @@
+"""What the project promises of these figures, and whether it holds."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from bench.incremental import FACTOR, OVERHEAD
+from bench.packing import GZIP, ZSTD
+from bench.planner import AUTO, OURS
+
+PACK_WALL: Final = 0.9  # of tar, zstd -3 and two sums
+GZIP_FASTER: Final = 5
+MEMORY: Final = 300 << 20
+EXCESS: Final = {"64": 1 / 3, "30": 0.4}  # of auto-layer's, by budget
+PLAN_SECONDS: Final = 5
+
+Goal = tuple[str, str, bool]
+"""What is promised, what was measured, whether that keeps it."""
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """The goals of the benchmarks whose results there are, as a Markdown table."""
+    goals = [
+        *(_packing(results["packing"]) if "packing" in results else ()),
+        *(_planner(results["planner"]) if "planner" in results else ()),
+    ]
+    lines = ["| goal | measured | |", "|---|---|---|"]
+    lines += [f"| {goal} | {found} | {'kept' if met else 'MISSED'} |" for goal, found, met in goals]
+    return "\n".join(lines)
+
+
+def _packing(results: Mapping[str, Any]) -> Iterator[Goal]:
+    for title, found in results["throughput"].items():
+        wall = found["programs"][ZSTD]["ours_over_this"]
+        yield f"{title}: wall ≤ {PACK_WALL} of {ZSTD}", f"{wall:.2f}", wall <= PACK_WALL
+        faster = 1 / found["programs"][GZIP]["ours_over_this"]
+        met = faster >= GZIP_FASTER
+        yield f"{title}: {GZIP_FASTER} times as fast as {GZIP}", f"{faster:.1f}", met
+    # With more paths than layers, a layer's other members come along: the planner's business.
+    fitting = min(results["incremental"], key=lambda image: image["paths"])
+    excess = fitting["worst_excess"]
+    yield (
+        f"an update of {fitting['paths']} paths uploads ≤ {FACTOR} of what changed + 64 KiB",
+        f"{fitting['worst_ratio']:.3f} at worst",
+        excess <= OVERHEAD,
+    )
+    peak = max(results["memory"]["peak"].values())
+    size = results["memory"]["bytes"] / 1e9
+    yield (
+        f"a layer of {size:.1f} GB takes < {MEMORY >> 20} MiB of memory",
+        f"{peak / (1 << 20):.0f} MiB",
+        peak < MEMORY,
+    )
+
+
+def _planner(results: Mapping[str, Any]) -> Iterator[Goal]:
+    rows = results["rows"]
+    for budget, most in EXCESS.items():
+        worse = sum(row[budget][OURS] > row[budget][AUTO] for row in rows)
+        yield f"{budget} layers: never above {AUTO}", f"{worse} of {len(rows)} above", not worse
+        share = results["excess"][budget][OURS] / results["excess"][budget][AUTO]
+        yield f"{budget} layers: excess ≤ {most:.2f} of {AUTO}'s", f"{share:.2f}", share <= most
+    for paths, seconds in results["seconds"].items():
+        met = seconds <= PLAN_SECONDS
+        yield f"{paths} paths planned in ≤ {PLAN_SECONDS} s of CPU", f"{seconds:.1f} s", met
