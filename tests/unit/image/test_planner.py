@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from niximage.errors import Terminal
@@ -114,9 +114,23 @@ def test_a_version_bump_moves_no_path_to_another_layer(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_an_unrelated_package_leaves_most_layers_as_they_are(seed: int) -> None:
     graph = debian_like(seed)
-    after = {**graph, "unrelated-1.0": (5_000_000, [])}
     before = grouped(graph)
-    assert len(before & grouped(after)) >= 0.9 * len(before)
+    for size in (1_000, 100_000, 5_000_000):
+        after = grouped({**graph, "unrelated-1.0": (size, [])})
+        kept = sum(graph[name][0] for layer in before & after for name in layer)
+        assert len(before & after) >= 0.75 * len(before), size
+        assert kept >= 0.9 * sum(size for size, _ in graph.values()), size
+
+
+@settings(max_examples=40, deadline=None)
+@given(graphs(), st.integers(0, 10**9))
+def test_an_unrelated_package_moves_nothing_while_there_is_room(graph: Graph, size: int) -> None:
+    size += 1_000_000  # less would not be worth a layer's own bytes in the manifest
+    graph = {name: (own + 1_000_000, below) for name, (own, below) in graph.items()}
+    more = {**graph, "unrelated": (size, [])}
+    assert names(closure(more)).count(["unrelated"]) == 1
+    before, after = ({frozenset(layer) for layer in names(closure(each))} for each in (graph, more))
+    assert after == before | {frozenset(["unrelated"])}
 
 
 @given(graphs(), st.integers(2, 50))

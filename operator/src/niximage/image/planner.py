@@ -21,8 +21,10 @@ layers that did not change would not be found again:
 - costs are whole numbers, so that no machine rounds them otherwise.
 
 A version bump of one package that leaves its power of four and its references alone moves no
-path to another layer. Adding a package that shares nothing takes a layer from the budget, so
-something must merge: of 64 layers of a Debian image, most stay (tests say how many).
+path to another layer. A package that comes in and shares nothing takes part in the merges, and
+some of the others meet other partners: of Debian images of 90 to 265 packages in 64 layers, 92 %
+of the bytes and more stay in the very layers that they were in; of 1,500 packages, about three
+quarters. With room for a layer per path nothing moves at all. `bench/` keeps the figures.
 
 The customisation layer, which every image has, comes last and is no part of the plan, but of
 the budget.
