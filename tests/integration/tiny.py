@@ -78,3 +78,28 @@ def _tar(name: str, content: bytes) -> bytes:
         entry.size = len(content)
         tar.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def artifact(
+    store: ObjectStore,
+    subject: Descriptor,
+    content: bytes,
+    kind: str,
+    annotations: dict[str, str] | None = None,
+) -> bytes:
+    """Upload an artifact about an image; its manifest, which is still to be published."""
+    blob = Descriptor.of(kind, content)
+    empty = Descriptor.of("application/vnd.oci.empty.v1+json", b"{}")
+    put_blob(store, blob, content)
+    put_blob(store, empty, b"{}")
+    return json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": kind,
+            "config": empty.to_json(),
+            "layers": [blob.to_json()],
+            "subject": subject.to_json(),
+            "annotations": annotations or {},
+        }
+    ).encode()

@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 
 from integration.conftest import free_port
-from niximage.bucket import ObjectStore, open_store
+from niximage.bucket import ObjectStat, ObjectStore, open_store
 from niximage.errors import Reason, Retryable
+
+SEEN = ObjectStat("a/key", 3, 7, 2, 1000.0)
+FOUND = {"name": "a/key", "size": "1", "generation": "9", "metageneration": "1"}
+FOUND["timeCreated"] = "2026-01-01T00:00:00Z"
 
 
 @dataclass
@@ -52,7 +56,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815 (named by http.server)
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815 (named by http.server)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (so named above)
             pass
@@ -80,8 +84,10 @@ CALLS: dict[str, Callable[[ObjectStore], object]] = {
     "stream": lambda store: list(store.stream("a/key")),
     "create": lambda store: store.create("a/key", b"x"),
     "replace": lambda store: store.replace("a/key", b"x"),
+    "replace seen": lambda store: store.replace("a/key", b"x", seen=SEEN),
+    "touch": lambda store: store.touch(SEEN),
     "list": lambda store: list(store.list("a/")),
-    "delete": lambda store: store.delete("a/key", generation=7),
+    "delete": lambda store: store.delete(SEEN),
 }
 
 
@@ -120,10 +126,10 @@ def test_a_bucket_that_stays_away_ends_in_an_error_in_time(
 
 
 def test_a_passing_fault_is_tried_again(gcs: ObjectStore, script: Script) -> None:
-    script.answers = [(503, "later"), (200, '{"name": "a/key", "size": "3", "generation": "9"}')]
+    script.answers = [(503, "later"), (200, json.dumps(FOUND))]
     found = gcs.stat("a/key")
     assert found is not None
-    assert (found.size, found.generation) == (3, 9)
+    assert (found.size, found.generation) == (1, 9)
     assert len(script.asked) == 2
 
 
@@ -134,16 +140,23 @@ def test_absent_objects_cost_no_connections(gcs: ObjectStore, script: Script) ->
     assert script.connections == 1
 
 
-def test_a_create_whose_answer_was_lost_finds_its_object(gcs: ObjectStore, script: Script) -> None:
-    script.answers = [(0, "lost"), (412, "conditionNotMet")]
-    assert gcs.create("a/key", b"x") is False
-    assert all("ifGenerationMatch=0" in line for line in script.asked)
-    assert len(script.asked) == 2
+@pytest.mark.parametrize(("checksum", "ours"), [("qTxfkw==", True), ("AAAAAA==", False)])
+def test_a_create_whose_answer_was_lost_knows_its_object(
+    gcs: ObjectStore, script: Script, checksum: str, ours: bool
+) -> None:
+    script.answers = [
+        (0, "lost"),
+        (412, "conditionNotMet"),
+        (200, json.dumps({**FOUND, "crc32c": checksum})),
+    ]
+    assert (gcs.create("a/key", b"x") is not None) is ours
+    assert all("ifGenerationMatch=0" in line for line in script.asked[:2])
+    assert len(script.asked) == 3
 
 
 def test_a_delete_is_conditional(gcs: ObjectStore, script: Script) -> None:
     script.answers = [(412, "conditionNotMet")]
-    assert gcs.delete("a/key", generation=7) is False
+    assert gcs.delete(SEEN) is False
     assert "ifGenerationMatch=7" in script.asked[0]
 
 

@@ -1,16 +1,17 @@
 """An image is seen whole or not at all, whatever happens to its writer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from integration.tiny import TinyImage, tiny_image
-from niximage.bucket import ObjectStat, ObjectStore, keys
+from niximage.bucket import ObjectStore, keys
 from niximage.bucket.images import list_tags, read_manifest, resolve_tag, verify_image
 from niximage.bucket.publish import publish_manifest, put_blob
 from niximage.errors import Reason, Retryable, Terminal
 from niximage.image.descriptor import LAYER_GZIP, Descriptor
+from support.stores import WRITES, Hooked
 
 REPOSITORY = "team-a/hello"
 IMAGE = tiny_image(b"one", b"two", b"three")
@@ -20,49 +21,19 @@ class StoppedError(Exception):
     """The writer died here."""
 
 
-class Watched:
-    """A store that notes every write, and may die before or after one of them."""
+class Watched(Hooked):
+    """A store that notes every write, and may die before one of them."""
 
     def __init__(self, store: ObjectStore, before: Callable[[int], None] | None = None) -> None:
-        self._store = store
+        super().__init__(store, self._note)
         self._before = before
         self.writes: list[tuple[str, str]] = []
 
-    def create(self, key: str, content: bytes | Path) -> bool:
-        self._note("create", key)
-        return self._store.create(key, content)
-
-    def replace(self, key: str, content: bytes) -> None:
-        self._note("replace", key)
-        self._store.replace(key, content)
-
-    def delete(self, key: str, *, generation: int) -> bool:
-        self._note("delete", key)
-        return self._store.delete(key, generation=generation)
-
     def _note(self, verb: str, key: str) -> None:
-        if self._before is not None:
-            self._before(len(self.writes))
-        self.writes.append((verb, key))
-
-    @property
-    def url(self) -> str:
-        return self._store.url
-
-    def stat(self, key: str) -> ObjectStat | None:
-        return self._store.stat(key)
-
-    def read(self, key: str, *, limit: int) -> bytes | None:
-        return self._store.read(key, limit=limit)
-
-    def stream(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        return self._store.stream(key, start=start, length=length)
-
-    def list(self, prefix: str) -> Iterator[ObjectStat]:
-        return self._store.list(prefix)
-
-    def close(self) -> None:
-        self._store.close()
+        if verb in WRITES:
+            if self._before is not None:
+                self._before(len(self.writes))
+            self.writes.append((verb, key))
 
 
 def test_a_published_image_is_there_by_digest_and_by_tag(store: ObjectStore) -> None:
@@ -224,7 +195,7 @@ def test_a_broken_link_is_healed(store: ObjectStore) -> None:
 def _drop(store: ObjectStore, key: str) -> None:
     found = store.stat(key)
     assert found is not None
-    assert store.delete(key, generation=found.generation)
+    assert store.delete(found)
 
 
 @pytest.mark.parametrize(

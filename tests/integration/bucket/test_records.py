@@ -103,7 +103,7 @@ def test_a_build_is_found_while_all_of_its_image_is_there(store: ObjectStore) ->
     assert find_build(store, "team-a", KEY) == BUILD
     found = store.stat(keys.blob(LAYER.digest))
     assert found is not None
-    store.delete(keys.blob(LAYER.digest), generation=found.generation)
+    store.delete(found)
     assert find_build(store, "team-a", KEY) is None
 
 

@@ -1,5 +1,6 @@
 """One contract, every store: file:// on this disk, gs:// at a real emulator."""
 
+import dataclasses
 import hashlib
 import threading
 from collections.abc import Callable
@@ -8,29 +9,34 @@ from pathlib import Path
 
 import pytest
 
-from niximage.bucket import ObjectStore
+from niximage.bucket import ObjectStat, ObjectStore
 from niximage.errors import Reason, Retryable, Terminal
 
 KEY = "docker/registry/v2/some/data"
+UNSEEN = ObjectStat(KEY, 1, 1, 1, 0.0)
 LARGE = 9 << 20  # bytes: over Google's bound for uploads in one request
 CONTENT = hashlib.shake_256(b"any").digest(LARGE)
 
 
 def test_what_was_created_is_read_back(store: ObjectStore) -> None:
-    assert store.create(KEY, b"content") is True
+    assert store.create(KEY, b"content")
     assert store.read(KEY, limit=7) == b"content"
 
 
 def test_an_absent_object_is_an_answer(store: ObjectStore) -> None:
     assert store.stat(KEY) is None
     assert store.read(KEY, limit=10) is None
-    assert store.delete(KEY, generation=1) is False
+    assert store.delete(UNSEEN) is False
+    assert store.touch(UNSEEN) is None
+    assert store.replace(KEY, b"x", seen=UNSEEN) is False
+    assert store.stat(KEY) is None
 
 
 def test_create_leaves_what_is_there(store: ObjectStore) -> None:
     store.create(KEY, b"first")
     before = store.stat(KEY)
-    assert store.create(KEY, b"second") is False
+    assert store.create(KEY, b"second") is None
+    assert store.create(KEY, b"fir5t") is None
     assert store.read(KEY, limit=10) == b"first"
     assert store.stat(KEY) == before
 
@@ -38,12 +44,14 @@ def test_create_leaves_what_is_there(store: ObjectStore) -> None:
 def test_a_large_file_arrives_whole(store: ObjectStore, tmp_path: Path) -> None:
     file = tmp_path / "large"
     file.write_bytes(CONTENT)
-    assert store.create(KEY, file) is True
+    assert store.create(KEY, file)
     found = store.stat(KEY)
     assert found is not None
     assert (found.key, found.size) == (KEY, LARGE)
     assert b"".join(store.stream(KEY)) == CONTENT
-    assert store.create(KEY, file) is False
+    assert store.create(KEY, file) == found
+    file.write_bytes(CONTENT[:-1] + b"!")
+    assert store.create(KEY, file) is None
 
 
 @pytest.mark.parametrize(
@@ -56,7 +64,7 @@ def test_a_range_is_streamed_exactly(store: ObjectStore, start: int, length: int
 
 
 def test_an_empty_object_is_an_object(store: ObjectStore) -> None:
-    assert store.create(KEY, b"") is True
+    assert store.create(KEY, b"")
     assert store.read(KEY, limit=0) == b""
     assert list(store.stream(KEY)) == []
     found = store.stat(KEY)
@@ -92,9 +100,9 @@ def test_delete_takes_the_generation_it_was_told(store: ObjectStore) -> None:
     store.create(KEY, b"x")
     found = store.stat(KEY)
     assert found is not None
-    assert store.delete(KEY, generation=found.generation) is True
+    assert store.delete(found) is True
     assert store.stat(KEY) is None
-    assert store.create(KEY, b"again") is True
+    assert store.create(KEY, b"again")
 
 
 def test_listing_is_in_key_order_below_any_prefix(store: ObjectStore) -> None:
@@ -112,18 +120,18 @@ def test_listing_is_in_key_order_below_any_prefix(store: ObjectStore) -> None:
 def test_of_eight_creators_one_wins(store: ObjectStore) -> None:
     start = threading.Barrier(8)
 
-    def create(number: int) -> bool:
+    def create(number: int) -> ObjectStat | None:
         start.wait()
         return store.create(KEY, f"creator {number}".encode())
 
     for _round in range(5):
         with ThreadPoolExecutor(8) as pool:
-            won = list(pool.map(create, range(8)))
+            won = [made is not None for made in pool.map(create, range(8))]
         assert won.count(True) == 1
         found = store.stat(KEY)
         assert found is not None
         assert store.read(KEY, limit=99) == f"creator {won.index(True)}".encode()
-        assert store.delete(KEY, generation=found.generation)
+        assert store.delete(found)
 
 
 def test_readers_during_replace_see_old_or_new(store: ObjectStore) -> None:
@@ -160,7 +168,8 @@ def test_bad_keys_are_refused_everywhere(store: ObjectStore, key: str) -> None:
         lambda: list(store.stream(key)),
         lambda: store.create(key, b""),
         lambda: store.replace(key, b""),
-        lambda: store.delete(key, generation=1),
+        lambda: store.delete(dataclasses.replace(UNSEEN, key=key)),
+        lambda: store.touch(dataclasses.replace(UNSEEN, key=key)),
     ]
     for call in calls:
         with pytest.raises(Terminal, match="no name of an object"):

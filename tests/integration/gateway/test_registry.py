@@ -233,7 +233,7 @@ def test_a_blob_that_was_collected_is_gone(published: Client, store: ObjectStore
     assert published.ask(path).status == 200
     found = store.stat(keys.blob(LAYER.digest))
     assert found is not None
-    store.delete(keys.blob(LAYER.digest), generation=found.generation)
+    store.delete(found)
     assert published.ask(path).json()["errors"][0]["code"] == "BLOB_UNKNOWN"
 
 

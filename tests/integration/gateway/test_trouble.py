@@ -45,18 +45,21 @@ class Troubled:
         self.trouble()
         yield from self._store.stream(key, start=start + 1, length=(length or 1) - 1)
 
-    def create(self, key: str, content: bytes | Path) -> bool:
+    def create(self, key: str, content: bytes | Path) -> ObjectStat | None:
         return self._store.create(key, content)
 
-    def replace(self, key: str, content: bytes) -> None:
-        self._store.replace(key, content)
+    def replace(self, key: str, content: bytes, *, seen: ObjectStat | None = None) -> bool:
+        return self._store.replace(key, content, seen=seen)
 
-    def list(self, prefix: str) -> Iterator[ObjectStat]:
+    def touch(self, seen: ObjectStat) -> ObjectStat | None:
+        return self._store.touch(seen)
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectStat]:
         self.trouble()
-        return self._store.list(prefix)
+        return self._store.list(prefix, after=after)
 
-    def delete(self, key: str, *, generation: int) -> bool:
-        return self._store.delete(key, generation=generation)
+    def delete(self, seen: ObjectStat) -> bool:
+        return self._store.delete(seen)
 
     def close(self) -> None:
         self._store.close()

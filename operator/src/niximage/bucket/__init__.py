@@ -6,6 +6,9 @@
 - `records`    our own records: the layer index and builds
 - `contents`   which store paths lie in which layer of an image
 - `manifest`   what a manifest's bytes say
+- `hold`       using again what is there, beside a garbage collection
+- `tags`       tags move last, and only forward
+- `referrers`  what tells something about an image: one index under the fallback tag
 - `publish`    the commit order that no reader can see half of
 - `images`     reading images back
 - `threads`    many small requests at once

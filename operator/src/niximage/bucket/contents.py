@@ -10,10 +10,11 @@ import pydantic
 from pydantic import ConfigDict, Field
 
 from niximage.api.build import Digest, Strict
-from niximage.api.canonical import canonical_hash, canonical_json
+from niximage.api.canonical import canonical_json
 from niximage.bucket import keys
-from niximage.bucket.images import missing_blobs
+from niximage.bucket.hold import hold, put
 from niximage.bucket.store import ObjectStore
+from niximage.bucket.threads import in_parallel
 from niximage.errors import Reason, Retryable
 from niximage.image.descriptor import CONFIG, Descriptor
 
@@ -79,7 +80,7 @@ def find_contents(
         digest: of the image, or of an index that has it.
         system: which of an index's images, as Nix says it.
     """
-    key = keys.contents_record(namespace, _key(digest, system))
+    key = keys.contents_record(namespace, digest, system)
     try:
         content = store.read(key, limit=CONTENTS_LIMIT)
         if content is None:
@@ -91,8 +92,9 @@ def find_contents(
         if error.reason is Reason.RESULT_INVALID:
             return None
         raise
-    blobs = (record.config_descriptor, *(layer.descriptor for layer in record.layers))
-    return None if missing_blobs(store, blobs) else record
+    blobs = {record.config_descriptor, *(layer.descriptor for layer in record.layers)}
+    held = in_parallel(lambda blob: hold(store, keys.blob(blob.digest), size=blob.size), blobs)
+    return None if None in held else record
 
 
 def save_contents(
@@ -100,12 +102,5 @@ def save_contents(
 ) -> None:
     """Remember what is in an image."""
     content = canonical_json(record.to_json())
-    key = keys.contents_record(namespace, _key(digest, system))
-    if len(content) <= CONTENTS_LIMIT and not store.create(key, content):
-        found = store.stat(key)
-        if found is None or store.read(key, limit=max(found.size, 1)) != content:
-            store.replace(key, content)
-
-
-def _key(digest: str, system: str) -> str:
-    return canonical_hash({"digest": digest, "system": system})
+    if len(content) <= CONTENTS_LIMIT:
+        put(store, keys.contents_record(namespace, digest, system), content)

@@ -13,11 +13,12 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
-from niximage.bucket.store import ObjectStat, check_key
+from niximage.bucket.store import DEFAULT_PATIENCE, ObjectStat, check_key
 from niximage.errors import Reason, Retryable
 
 TEMPORARY: Final = ".niximage-tmp"  # below the root: the same file system, so links work
@@ -42,8 +43,9 @@ _HINTS: Final = {
 class FileStore:
     """Objects as files below a folder; the folder is made by the first write."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, patience: float = DEFAULT_PATIENCE) -> None:
         self.root = root
+        self._patience = patience
 
     @property
     def url(self) -> str:
@@ -96,61 +98,83 @@ class FileStore:
                 left = None if left is None else left - len(chunk)
                 yield chunk
 
-    def create(self, key: str, content: bytes | Path) -> bool:
-        """Write an object if there is none of that name; whether this call made it."""
+    def create(self, key: str, content: bytes | Path) -> ObjectStat | None:
+        """See that an object is there with this content, unless another content is."""
         path = self.local_path(key)
         with self._told("write", key):
-            if path.is_file():
-                return False
-            with self._temporary(content) as made:
-                self._make_folder(path.parent)
-                try:
-                    os.link(made, path)
-                except FileExistsError:
-                    if path.is_dir():
-                        raise
-                    return False
+            if not path.is_file():
+                with self._temporary(content) as made:
+                    self._make_folder(path.parent)
+                    try:
+                        os.link(made, path)
+                    except FileExistsError:
+                        if path.is_dir():
+                            raise
+                    else:
+                        _sync_folder(path.parent)
+                        return _object(key, made.stat())
+            # What another made may not be on disk yet, and our caller builds upon it.
             _sync_folder(path.parent)
-        return True
+            try:
+                with path.open("rb") as file:
+                    same = _is_content(file, content)
+                    return _object(key, os.fstat(file.fileno())) if same else None
+            except _ABSENT:
+                return None  # deleted at once
 
-    def replace(self, key: str, content: bytes) -> None:
-        """Write a small object, whatever was there."""
+    def replace(self, key: str, content: bytes, *, seen: ObjectStat | None = None) -> bool:
+        """Write a small object, whatever was there or only what was seen."""
         path = self.local_path(key)
         with self._told("write", key), self._temporary(content) as made:
             self._make_folder(path.parent)
             with self._lock():
+                if seen is not None and self._now(key) != seen:
+                    return False
                 made.rename(path)
             _sync_folder(path.parent)
+        return True
 
-    def list(self, prefix: str) -> Iterator[ObjectStat]:
-        """The objects whose keys begin with the prefix, in key order."""
+    def touch(self, seen: ObjectStat) -> ObjectStat | None:
+        """Set an object's time to now, unless it was written or deleted since it was seen."""
+        path = self.local_path(seen.key)
+        with self._told("touch", seen.key), self._lock():
+            if self._now(seen.key) != seen:
+                return None
+            _set_time(path)
+            return self._now(seen.key)
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectStat]:
+        """The objects whose keys begin with the prefix, in key order, folder by folder."""
         folder = prefix.rpartition("/")[0]
         if folder:
             check_key(folder)
         with self._told("list", prefix or "all objects"):
             if not self.root.is_dir():
                 raise FileNotFoundError(errno.ENOENT, "the folder is not there", str(self.root))
-            yield from self._walk(folder, prefix)
+            yield from self._walk(folder, prefix, after)
 
-    def delete(self, key: str, *, generation: int) -> bool:
-        """Delete an object if it still has this generation; False when it has not."""
-        path = self.local_path(key)
-        with self._told("delete", key):
-            try:
-                # `replace` takes the same lock, and `create` never changes what is there.
-                with self._lock():
-                    if _object(key, path.stat()).generation != generation:
-                        return False
-                    path.unlink()
-            except _ABSENT:
-                return False
+    def delete(self, seen: ObjectStat) -> bool:
+        """Delete an object; False when it was written, touched or deleted since it was seen."""
+        path = self.local_path(seen.key)
+        with self._told("delete", seen.key):
+            # `replace` and `touch` take the same lock; `create` never changes what is there.
+            with self._lock():
+                if self._now(seen.key) != seen:
+                    return False
+                path.unlink(missing_ok=True)
             _sync_folder(path.parent)
         return True
 
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _walk(self, folder: str, prefix: str) -> Iterator[ObjectStat]:
+    def _now(self, key: str) -> ObjectStat | None:
+        try:
+            return _object(key, (self.root / key).stat())
+        except _ABSENT:
+            return None
+
+    def _walk(self, folder: str, prefix: str, after: str) -> Iterator[ObjectStat]:
         try:
             entries = list(os.scandir(self.root / folder))
         except _ABSENT:
@@ -164,9 +188,10 @@ class FileStore:
             if name.startswith("."):
                 continue
             if name.endswith("/"):
-                if key.startswith(prefix) or prefix.startswith(key):
-                    yield from self._walk(key.rstrip("/"), prefix)
-            elif key.startswith(prefix):
+                within = key.startswith(prefix) or prefix.startswith(key)
+                if within and (key > after or after.startswith(key)):
+                    yield from self._walk(key.rstrip("/"), prefix, after)
+            elif key.startswith(prefix) and key > after:
                 try:
                     status = (self.root / key).stat()
                 except _ABSENT:
@@ -190,6 +215,7 @@ class FileStore:
                     file.write(content)
                 os.fchmod(file.fileno(), FILE_MODE)
                 file.flush()
+                _set_time(file.fileno())
                 os.fsync(file.fileno())
             yield made
         finally:
@@ -217,7 +243,7 @@ class FileStore:
         self._make_folder(folder)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            _take(handle, self._patience)
             yield
         finally:
             os.close(handle)
@@ -235,9 +261,46 @@ class FileStore:
 
 
 def _object(key: str, status: os.stat_result) -> ObjectStat:
-    # Inodes are used again and clocks are coarse; both at once have not been seen.
+    # Inodes are used again, but times are ours, and fine: both at once have not been seen.
     generation = (status.st_mtime_ns << 32) | (status.st_ino & 0xFFFFFFFF)
-    return ObjectStat(key, status.st_size, generation)
+    return ObjectStat(key, status.st_size, generation, 0, status.st_mtime_ns / 1e9)
+
+
+def _set_time(file: Path | int) -> None:
+    """Set a file's time to now: the kernel's own is coarse, and two writes may share it."""
+    now = time.time_ns()
+    os.utime(file, ns=(now, now))
+
+
+def _is_content(file: BinaryIO, content: bytes | Path) -> bool:
+    size = os.fstat(file.fileno()).st_size
+    if isinstance(content, bytes):
+        return size == len(content) and file.read(size + 1) == content
+    with content.open("rb") as source:
+        while piece := file.read(CHUNK):
+            if source.read(len(piece)) != piece:
+                return False
+        return not source.read(1)
+
+
+def _take(handle: int, patience: float) -> None:
+    """Lock a folder; the kernel would wait for ever for a process that was stopped.
+
+    Raises:
+        TimeoutError: another held the lock for longer than we wait.
+    """
+    deadline = time.monotonic() + patience
+    pause = 0.0005
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, "another process holds its lock") from None
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+        else:
+            return
 
 
 def _sync_folder(folder: Path) -> None:

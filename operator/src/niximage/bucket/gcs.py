@@ -5,13 +5,17 @@ the key and what to do. Creates carry `if_generation_match=0`, so a repeat is ha
 client may retry by itself.
 """
 
+import base64
 import contextlib
+import datetime as dt
 import io
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import google_crc32c
 import requests
 import requests.adapters
 from google.api_core.exceptions import NotFound, PreconditionFailed
@@ -26,9 +30,13 @@ from niximage.errors import NixImageError, Reason, Retryable, plain_text
 # Any other type may be transcoded or taken for Distribution's own upload sessions.
 CONTENT_TYPE: Final = "application/octet-stream"
 CHUNK: Final = 4 << 20  # bytes that `stream` asks for at a time
+PAGE: Final = 1000  # objects per answer to a list: Google's most
 CONNECTIONS: Final = 32  # threads that may use the store at once without waiting
 CONNECT_TIMEOUT: Final = 10.0  # seconds
 READ_TIMEOUT: Final = 60.0  # seconds without a byte
+
+
+_FIELDS: Final = "name,size,generation,metageneration,timeCreated,customTime"
 
 
 class GcsStore:
@@ -60,7 +68,7 @@ class GcsStore:
                 if _is_bucket_missing(error):
                     raise
                 return None
-            return ObjectStat(key, int(blob.size), int(blob.generation))
+            return _object(key, blob)
 
     def read(self, key: str, *, limit: int) -> bytes | None:
         """An object's whole content, checked against its CRC32C, or None if it is not there."""
@@ -112,50 +120,74 @@ class GcsStore:
                     retry=self._retry,
                 )
 
-    def create(self, key: str, content: bytes | Path) -> bool:
-        """Write an object if there is none of that name; whether this call made it.
+    def create(self, key: str, content: bytes | Path) -> ObjectStat | None:
+        """See that an object is there with this content, unless another content is.
 
-        When the answer to a create was lost and the client asked again, the object is ours
-        and the answer False: callers look at what is there, whoever made it.
+        When the answer to a create was lost, the client asks again and hears 412: then the
+        checksum tells whether what is there is ours.
         """
         blob = self._blob(key)
         with self._told("write", key):
             try:
                 self._upload(blob, content, if_generation_match=0)
             except PreconditionFailed:
-                return False
+                return self._same(blob, key, content)
+            return _object(key, blob)
+
+    def replace(self, key: str, content: bytes, *, seen: ObjectStat | None = None) -> bool:
+        """Write a small object, whatever was there or only what was seen."""
+        blob = self._blob(key)
+        conditions = {} if seen is None else _conditions(seen)
+        with self._told("write", key):
+            try:
+                self._upload(blob, content, **conditions)
+            except (PreconditionFailed, NotFound) as error:
+                if seen is None or _is_bucket_missing(error):
+                    raise
+                return self._same(blob, key, content) is not None
         return True
 
-    def replace(self, key: str, content: bytes) -> None:
-        """Write a small object, whatever was there."""
-        blob = self._blob(key)
-        with self._told("write", key):
-            self._upload(blob, content)
+    def touch(self, seen: ObjectStat) -> ObjectStat | None:
+        """Set an object's time to now, unless it was written or deleted since it was seen."""
+        blob = self._blob(seen.key)
+        # Google refuses to set it back, and clocks differ.
+        now = max(time.time(), seen.time + 0.001)
+        blob.custom_time = dt.datetime.fromtimestamp(now, dt.UTC)
+        with self._told("touch", seen.key):
+            try:
+                # Another's touch is as good as ours: only the content must be the same.
+                blob.patch(
+                    if_generation_match=seen.generation, timeout=self._timeout, retry=self._retry
+                )
+            except (PreconditionFailed, NotFound) as error:
+                if _is_bucket_missing(error):
+                    raise
+                return None
+            return _object(seen.key, blob)
 
-    def list(self, prefix: str) -> Iterator[ObjectStat]:
-        """The objects whose keys begin with the prefix, in key order."""
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectStat]:
+        """The objects whose keys begin with the prefix, in key order, a thousand per request."""
         with self._told("list", prefix or "all objects"):
             for blob in self._client.list_blobs(
                 self._bucket,
                 prefix=self._prefix + prefix,
-                fields="items(name,size,generation),nextPageToken",
+                start_offset=self._prefix + after if after else None,
+                page_size=PAGE,
+                fields=f"items({_FIELDS}),nextPageToken",
                 timeout=self._timeout,
                 retry=self._retry,
             ):
                 key = blob.name.removeprefix(self._prefix)
-                yield ObjectStat(key, int(blob.size), int(blob.generation))
+                if key > after:  # Google's offset is the first to show, ours the last not to
+                    yield _object(key, blob)
 
-    def delete(self, key: str, *, generation: int) -> bool:
-        """Delete an object if it still has this generation; False when it has not."""
-        blob = self._blob(key)
-        with self._told("delete", key):
+    def delete(self, seen: ObjectStat) -> bool:
+        """Delete an object; False when it was written, touched or deleted since it was seen."""
+        blob = self._blob(seen.key)
+        with self._told("delete", seen.key):
             try:
-                blob.delete(
-                    if_generation_match=generation, timeout=self._timeout, retry=self._retry
-                )
-            except PreconditionFailed:
-                return False
-            except NotFound as error:
+                blob.delete(timeout=self._timeout, retry=self._retry, **_conditions(seen))
+            except (PreconditionFailed, NotFound) as error:
                 if _is_bucket_missing(error):
                     raise
                 return False
@@ -168,6 +200,16 @@ class GcsStore:
     def _blob(self, key: str) -> Any:
         check_key(key)
         return self._bucket.blob(self._prefix + key)
+
+    def _same(self, blob: Any, key: str, content: bytes | Path) -> ObjectStat | None:
+        """The object that is there, if it has this content."""
+        try:
+            blob.reload(timeout=self._timeout, retry=self._retry)
+        except NotFound as error:
+            if _is_bucket_missing(error):
+                raise
+            return None
+        return _object(key, blob) if blob.crc32c == _crc32c(content) else None
 
     def _upload(self, blob: Any, content: bytes | Path, **conditions: int) -> None:
         arguments = {
@@ -221,6 +263,33 @@ class GcsStore:
         return account if account and account != "default" else "the service account in use"
 
 
+def _object(key: str, blob: Any) -> ObjectStat:
+    """What an answer of the server says of an object."""
+    times = [at.timestamp() for at in (blob.time_created, blob.custom_time) if at is not None]
+    return ObjectStat(
+        key, int(blob.size), int(blob.generation), int(blob.metageneration), max(times)
+    )
+
+
+def _conditions(seen: ObjectStat) -> dict[str, int]:
+    return {
+        "if_generation_match": seen.generation,
+        "if_metageneration_match": seen.metageneration,
+    }
+
+
+def _crc32c(content: bytes | Path) -> str:
+    """The checksum as Google spells it: big-endian, in base64."""
+    value = 0
+    if isinstance(content, bytes):
+        value = google_crc32c.extend(value, content)
+    else:
+        with content.open("rb") as file:
+            while piece := file.read(CHUNK):
+                value = google_crc32c.extend(value, piece)
+    return base64.b64encode(value.to_bytes(4, "big")).decode("ascii")
+
+
 class _TooLargeError(Exception):
     """More bytes came than the reader asked for."""
 
@@ -262,7 +331,7 @@ def _read_failure(response: requests.Response, **_arguments: Any) -> None:
         _ = response.content
 
 
-def _is_bucket_missing(error: NotFound) -> bool:
+def _is_bucket_missing(error: Exception) -> bool:
     """Whether the bucket is not there, rather than the object."""
     return "bucket does not exist" in str(error)
 

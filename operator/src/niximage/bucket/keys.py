@@ -21,6 +21,7 @@ _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _HASH = re.compile(r"[0-9a-f]{64}")
+_SYSTEM = re.compile(r"[a-z0-9_]{1,16}-[a-z0-9]{1,16}")
 _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -88,6 +89,18 @@ def tag_of(repository: str, key: str) -> str | None:
     return tag if current and not rest and is_tag(tag) else None
 
 
+def referrers_tag(subject: str) -> str:
+    """The tag of the index that lists what refers to a manifest: OCI 1.1's fallback."""
+    return f"sha256-{_hex(subject)}"
+
+
+def tag_record(repository: str, tag: str) -> str:
+    """The record of which build a tag names."""
+    if not is_repository(repository):
+        raise _invalid("repository", repository, "Use lower-case letters, digits and .-_ in parts")
+    return f"{OWN}tags/{repository}/_tags/{_tag(tag)}"
+
+
 def layer_record(namespace: str, key: str) -> str:
     """The record of a layer built before, by its layer key.
 
@@ -104,9 +117,17 @@ def build_record(namespace: str, input_hash: str) -> str:
     return f"{OWN}builds/{_namespace(namespace)}/{_hash(input_hash)}"
 
 
-def contents_record(namespace: str, key: str) -> str:
-    """The record of what lies in the layers of an image that others may be based on."""
-    return f"{OWN}contents/{_namespace(namespace)}/{_hash(key)}"
+def contents_record(namespace: str, digest: str, system: str) -> str:
+    """The record of what lies in the layers of an image that others may be based on.
+
+    Args:
+        namespace: whose builds say so.
+        digest: of the image, or of an index that has it.
+        system: which of an index's images, as Nix says it.
+    """
+    if _SYSTEM.fullmatch(system) is None:
+        raise _invalid("system", system, "Systems are named as Nix names them: x86_64-linux")
+    return f"{OWN}contents/{_namespace(namespace)}/{_hex(digest)}/{system}"
 
 
 def _hex(digest: str) -> str:

@@ -14,12 +14,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from niximage.bucket import keys
-from niximage.bucket.images import LINK_SIZE, missing_blobs, summary
-from niximage.bucket.manifest import parse_manifest
+from niximage.bucket.hold import ensure, hold, put
+from niximage.bucket.images import summary
+from niximage.bucket.manifest import References, parse_references
 from niximage.bucket.store import ObjectStore
+from niximage.bucket.tags import move_tag
 from niximage.bucket.threads import in_parallel
 from niximage.errors import Reason, Retryable
-from niximage.image.descriptor import MANIFEST, Descriptor
+from niximage.image.descriptor import Descriptor
 
 
 def put_blob(store: ObjectStore, descriptor: Descriptor, content: bytes | Path) -> bool:
@@ -38,31 +40,41 @@ def put_blob(store: ObjectStore, descriptor: Descriptor, content: bytes | Path) 
     """
     _check_content(descriptor, content)
     key = keys.blob(descriptor.digest)
-    if isinstance(content, Path):
-        # A refused upload has cost its bytes already: ask first where they are many.
-        found = store.stat(key)
-        if found is not None and found.size == descriptor.size:
-            return False
-    if store.create(key, content):
-        return True
-    found = store.stat(key)
-    if found is not None and found.size != descriptor.size:
+    # A refused upload has cost its bytes already: ask first where they are many.
+    if isinstance(content, Path) and hold(store, key, size=descriptor.size) is not None:
+        return False
+    if not ensure(store, key, content):
         # Not written by this program, and of no use to anyone: the digest tells what belongs.
-        store.delete(key, generation=found.generation)
-        return store.create(key, content)
-    return False
+        found = store.stat(key)
+        if found is not None:
+            store.delete(found)
+        if not ensure(store, key, content):
+            raise Retryable(
+                Reason.BUCKET_UNAVAILABLE,
+                f"{key} in {store.url} does not hold what its name says, and comes back",
+                hint="Find out what else writes to this bucket",
+            )
+    return True
 
 
 def publish_manifest(
-    store: ObjectStore, repository: str, manifest: bytes, *, tags: Iterable[str] = ()
+    store: ObjectStore,
+    repository: str,
+    manifest: bytes,
+    *,
+    tags: Iterable[str] = (),
+    asked_at: int | None = None,
 ) -> Descriptor:
     """Make an image whose blobs are there visible: links, manifest, revision link, tags.
 
     Args:
         store: the bucket.
         repository: `<namespace>/<name>`.
-        manifest: an OCI image manifest, its exact bytes.
+        manifest: an OCI image manifest, or an index of manifests that were published to the
+            same repository; its exact bytes.
         tags: what else may name the image.
+        asked_at: when the image was asked for, in nanoseconds since 1970: a tag that names one
+            asked for later stays. None moves them in any case.
 
     Returns:
         The manifest's descriptor: its digest is the image's.
@@ -71,38 +83,53 @@ def publish_manifest(
         Terminal: the repository or a tag has no valid name.
         Retryable: a blob that the manifest names is missing, or the store fails.
     """
-    blobs = parse_manifest(manifest).blobs
-    descriptor = Descriptor.of(MANIFEST, manifest)
+    references = parse_references(manifest)
+    descriptor = Descriptor.of(references.media_type, manifest)
     digest = descriptor.digest
     # All keys are made first: a bad name must not leave half an image behind.
-    layer_links = [(keys.layer_link(repository, blob.digest), blob.digest) for blob in blobs]
+    links = [(keys.layer_link(repository, blob.digest), blob) for blob in references.blobs]
     revision = keys.revision_link(repository, digest)
-    tag_links = [
-        (keys.tag_index_link(repository, tag, digest), keys.tag_link(repository, tag))
-        for tag in dict.fromkeys(tags)
-    ]
-    if problems := missing_blobs(store, blobs):
+    names = tuple(dict.fromkeys(tags))
+    for tag in names:
+        keys.tag_link(repository, tag)
+    if problems := hold_all(store, repository, references):
         raise Retryable(
             Reason.BUCKET_UNAVAILABLE,
             f"{repository}@{digest} cannot be published to {store.url}: {summary(problems)}",
             hint="Build it again: only what is missing is made",
         )
-    in_parallel(lambda link: _put_link(store, *link), layer_links)
+    in_parallel(lambda link: put(store, link[0], link[1].digest.encode("ascii")), links)
     put_blob(store, descriptor, manifest)
-    _put_link(store, revision, digest)
-    for history, current in tag_links:
-        _put_link(store, history, digest)
-        _put_link(store, current, digest)
+    put(store, revision, digest.encode("ascii"))
+    for tag in names:
+        move_tag(store, repository, tag, digest, asked_at=asked_at)
     return descriptor
 
 
-def _put_link(store: ObjectStore, key: str, digest: str) -> None:
-    content = digest.encode("ascii")
-    if store.create(key, content):
-        return
-    found = store.stat(key)
-    if found is None or found.size != LINK_SIZE or store.read(key, limit=LINK_SIZE) != content:
-        store.replace(key, content)
+def hold_all(store: ObjectStore, repository: str, references: References) -> list[str]:
+    """See that all that a manifest names stays: what is wrong with each that is not there.
+
+    Of an index these are the members with their revision links; what those name in turn is
+    theirs to hold, and every member of an index that lives is alive.
+    """
+
+    def look(named: Descriptor) -> str | None:
+        if hold(store, keys.blob(named.digest), size=named.size) is None:
+            return f"{named.digest} is not there with {named.size} bytes"
+        return None
+
+    def look_at_member(member: Descriptor) -> str | None:
+        if (problem := look(member)) is not None:
+            return problem
+        if hold(store, keys.revision_link(repository, member.digest)) is None:
+            return f"{member.digest} was not published to {repository}"
+        return None
+
+    found = [
+        *in_parallel(look, references.blobs),
+        *in_parallel(look_at_member, references.manifests),
+    ]
+    return [problem for problem in found if problem is not None]
 
 
 def _check_content(descriptor: Descriptor, content: bytes | Path) -> None:

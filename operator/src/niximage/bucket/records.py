@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 from niximage.api.build import Digest, Hash, Strict
 from niximage.api.canonical import canonical_json
 from niximage.bucket import keys
+from niximage.bucket.hold import ensure, hold, put
 from niximage.bucket.images import verify_image
 from niximage.bucket.store import ObjectStore
 from niximage.errors import Reason, Retryable
@@ -88,10 +89,9 @@ def find_layer(store: ObjectStore, namespace: str, key: Hash) -> LayerRecord | N
         key: the layer key.
     """
     record = _read(store, keys.layer_record(namespace, key), LayerRecord)
-    if record is None:
+    if record is None or hold(store, keys.blob(record.digest), size=record.size) is None:
         return None
-    found = store.stat(keys.blob(record.digest))
-    return record if found is not None and found.size == record.size else None
+    return record
 
 
 def save_layer(store: ObjectStore, namespace: str, key: Hash, record: LayerRecord) -> LayerRecord:
@@ -102,7 +102,7 @@ def save_layer(store: ObjectStore, namespace: str, key: Hash, record: LayerRecor
         images keep their digests when two builds packed the same layer differently.
     """
     name = keys.layer_record(namespace, key)
-    if store.create(name, _content(record)):
+    if ensure(store, name, _content(record)):
         return record
     if (earlier := find_layer(store, namespace, key)) is not None:
         return earlier
@@ -128,11 +128,7 @@ def find_build(store: ObjectStore, namespace: str, input_hash: Hash) -> BuildRec
 
 def save_build(store: ObjectStore, namespace: str, input_hash: Hash, record: BuildRecord) -> None:
     """Remember an image that was published."""
-    name = keys.build_record(namespace, input_hash)
-    if store.create(name, _content(record)):
-        return
-    if _read(store, name, BuildRecord) != record:
-        store.replace(name, _content(record))
+    put(store, keys.build_record(namespace, input_hash), _content(record))
 
 
 def _content(record: _Record) -> bytes:

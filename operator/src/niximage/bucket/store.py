@@ -29,12 +29,16 @@ class ObjectStat:
     Attributes:
         key: the object's name below the bucket's root.
         size: bytes.
-        generation: a number that changes with the content; what conditional deletes name.
+        generation: a number that changes whenever the object is written.
+        metageneration: a number that changes whenever the object is touched.
+        time: when it was written or last touched, in seconds since 1970.
     """
 
     key: str
     size: int
     generation: int
+    metageneration: int
+    time: float
 
 
 class ObjectStore(Protocol):
@@ -66,28 +70,55 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def create(self, key: str, content: bytes | Path) -> bool:
-        """Write an object if there is none of that name.
+    def create(self, key: str, content: bytes | Path) -> ObjectStat | None:
+        """See that an object is there with this content, unless another content is.
+
+        Safe to repeat: an answer that was lost costs nothing, for the content tells.
 
         Args:
             key: the object's name.
             content: the bytes, or a file that holds them.
 
         Returns:
-            Whether this call made it; False when it was there.
+            The object with this content, made now or before; None if another content is there.
+
+        Raises:
+            Retryable: the store fails, or the file cannot be read.
         """
         ...
 
-    def replace(self, key: str, content: bytes) -> None:
-        """Write a small object, whatever was there; readers see the old or the new, never less."""
+    def replace(self, key: str, content: bytes, *, seen: ObjectStat | None = None) -> bool:
+        """Write a small object; readers see the old or the new content, never less.
+
+        Args:
+            key: the object's name.
+            content: the bytes.
+            seen: what to replace, as it was last seen; None replaces whatever is there.
+
+        Returns:
+            Whether the object has this content; False when it was not as seen.
+        """
         ...
 
-    def list(self, prefix: str) -> Iterator[ObjectStat]:
-        """The objects whose keys begin with the prefix, in key order."""
+    def touch(self, seen: ObjectStat) -> ObjectStat | None:
+        """Set an object's time to now, unless it was written or deleted since it was seen.
+
+        Returns:
+            The object as it is now; None if it is not that object any more.
+        """
         ...
 
-    def delete(self, key: str, *, generation: int) -> bool:
-        """Delete an object if it still has this generation; False when it has not."""
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectStat]:
+        """The objects whose keys begin with the prefix, in key order, page by page.
+
+        Args:
+            prefix: what the keys begin with; need not end at a slash.
+            after: leave out this key and all before it.
+        """
+        ...
+
+    def delete(self, seen: ObjectStat) -> bool:
+        """Delete an object; False when it was written, touched or deleted since it was seen."""
         ...
 
     def close(self) -> None:
@@ -131,7 +162,7 @@ def open_store(url: str, *, patience: float = DEFAULT_PATIENCE) -> ObjectStore:
         case "file":
             from niximage.bucket.file import FileStore
 
-            return FileStore(_folder(url, parts))
+            return FileStore(_folder(url, parts), patience=patience)
         case "gs":
             # The client takes a second to import, and most commands need none of it.
             from niximage.bucket.gcs import GcsStore
