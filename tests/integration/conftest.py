@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from niximage.bucket import ObjectStore, open_store
+from support.strict_gcs import StrictGcs, serving
 
 if TYPE_CHECKING:  # it takes functions from here
     from integration.acceptance import Acceptance
@@ -126,11 +127,22 @@ def gcs_bucket(gcs_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"gs://{name}"
 
 
-@pytest.fixture(params=["file", "gs"])
+@pytest.fixture
+def strict_gcs(monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictGcs]:
+    """A stand-in for Google's storage that is strict, with a bucket `images`; `gs://` means it."""
+    with serving(StrictGcs({"images": {}})) as gcs:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs.url)
+        yield gcs
+
+
+@pytest.fixture(params=["file", "gs", "gs-strict"])
 def bucket_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty bucket of each kind."""
+    """The URL of an empty bucket of each kind; those at Google's, at two stand-ins."""
     if request.param == "gs":
         return f"{request.getfixturevalue('gcs_bucket')}/some/prefix"
+    if request.param == "gs-strict":
+        request.getfixturevalue("strict_gcs")
+        return "gs://images/some/prefix"
     folder = tmp_path / "bucket"
     folder.mkdir()
     return folder.as_uri()
@@ -140,6 +152,17 @@ def bucket_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def store(bucket_url: str) -> Iterator[ObjectStore]:
     """An empty bucket of each kind, open."""
     opened = open_store(bucket_url, patience=10)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=["file", "gs-strict"])
+def exact_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
+    """An empty bucket of each kind that keeps conditions; fake-gcs-server keeps few."""
+    if request.param == "gs-strict":
+        request.getfixturevalue("strict_gcs")
+    url = "gs://images/some/prefix" if request.param == "gs-strict" else tmp_path.as_uri()
+    opened = open_store(url, patience=10)
     yield opened
     opened.close()
 

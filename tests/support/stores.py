@@ -54,7 +54,7 @@ class Hooked:
         self.after("replace", key)
         return result
 
-    def touch(self, seen: ObjectStat) -> ObjectStat | None:
+    def touch(self, seen: ObjectStat) -> bool:
         self.before("touch", seen.key)
         result = self.store.touch(seen)
         self.after("touch", seen.key)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +28,7 @@ def test_an_absent_object_is_an_answer(store: ObjectStore) -> None:
     assert store.stat(KEY) is None
     assert store.read(KEY, limit=10) is None
     assert store.delete(UNSEEN) is False
-    assert store.touch(UNSEEN) is None
+    assert store.touch(UNSEEN) is False
     assert store.replace(KEY, b"x", seen=UNSEEN) is False
     assert store.stat(KEY) is None
 
@@ -96,6 +97,77 @@ def test_replace_changes_content_and_generation(store: ObjectStore) -> None:
     assert old.generation != new.generation
 
 
+def test_a_touch_sets_the_time_and_keeps_the_content(store: ObjectStore) -> None:
+    store.create(KEY, b"x")
+    before = store.stat(KEY)
+    assert before is not None
+    assert store.touch(before) is True
+    touched = store.stat(KEY)
+    assert touched is not None
+    assert touched.time > before.time
+    assert abs(touched.time - time.time()) < 60
+    assert store.read(KEY, limit=1) == b"x"
+
+
+def test_touches_at_once_all_hold(exact_store: ObjectStore) -> None:
+    store = exact_store
+    store.create(KEY, b"x")
+    seen = store.stat(KEY)
+    assert seen is not None
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: store.touch(seen), range(8)))
+    assert store.delete(seen) is False
+
+
+def test_a_delete_leaves_what_was_touched_or_written_since(exact_store: ObjectStore) -> None:
+    store = exact_store
+    store.create(KEY, b"x")
+    old = store.stat(KEY)
+    assert old is not None
+    assert store.touch(old) is True
+    touched = store.stat(KEY)
+    assert touched is not None
+    assert store.delete(old) is False
+    store.replace(KEY, b"y")
+    assert store.delete(touched) is False
+    assert store.read(KEY, limit=1) == b"y"
+    assert store.touch(touched) is False
+
+
+def test_a_delete_leaves_what_was_made_anew_with_the_same_content(
+    exact_store: ObjectStore,
+) -> None:
+    store = exact_store
+    old = store.create(KEY, b"x")
+    assert old is not None
+    assert store.delete(old) is True
+    assert store.create(KEY, b"x")
+    assert store.delete(old) is False
+
+
+def test_of_two_who_replace_what_they_saw_one_succeeds(exact_store: ObjectStore) -> None:
+    store = exact_store
+    seen = store.create(KEY, b"old")
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda n: store.replace(KEY, bytes([n]), seen=seen), range(8)))
+    assert won.count(True) == 1
+    assert store.read(KEY, limit=1) == bytes([won.index(True)])
+
+
+def test_of_a_touch_and_a_delete_at_once_one_succeeds(exact_store: ObjectStore) -> None:
+    store = exact_store
+    for _round in range(20):
+        seen = store.create(KEY, b"x")
+        assert seen is not None
+        with ThreadPoolExecutor(2) as pool:
+            deleted = pool.submit(store.delete, seen)
+            touched = pool.submit(store.touch, seen).result()
+        assert deleted.result() is not touched
+        assert (store.stat(KEY) is None) is deleted.result()
+        if (found := store.stat(KEY)) is not None:
+            assert store.delete(found)
+
+
 def test_delete_takes_the_generation_it_was_told(store: ObjectStore) -> None:
     store.create(KEY, b"x")
     found = store.stat(KEY)
@@ -115,6 +187,19 @@ def test_listing_is_in_key_order_below_any_prefix(store: ObjectStore) -> None:
     assert [(f.key, f.size) for f in store.list("ab")] == [("ab", 2)]
     assert list(store.list("nothing/here/")) == []
     assert list(store.list("a/b")) == [store.stat(f.key) for f in store.list("a/b")]
+
+
+def test_a_listing_goes_on_after_any_key(store: ObjectStore) -> None:
+    keys = [f"list/{number // 7}/{number:03}" for number in range(40)] + ["list-", "list."]
+    for key in keys:
+        store.create(key, b"")
+    for after in ("", "list/3", "list/3/", "list/3/023", "list/3/0235", "list-", "zzz"):
+        expected = sorted(key for key in keys if key > after)
+        assert [found.key for found in store.list("list", after=after)] == expected, after
+    assert [found.key for found in store.list("list/5/", after="list/5/037")] == [
+        "list/5/038",
+        "list/5/039",
+    ]
 
 
 def test_of_eight_creators_one_wins(store: ObjectStore) -> None:

@@ -51,7 +51,7 @@ class Troubled:
     def replace(self, key: str, content: bytes, *, seen: ObjectStat | None = None) -> bool:
         return self._store.replace(key, content, seen=seen)
 
-    def touch(self, seen: ObjectStat) -> ObjectStat | None:
+    def touch(self, seen: ObjectStat) -> bool:
         return self._store.touch(seen)
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectStat]:

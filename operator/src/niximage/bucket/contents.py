@@ -94,7 +94,7 @@ def find_contents(
         raise
     blobs = {record.config_descriptor, *(layer.descriptor for layer in record.layers)}
     held = in_parallel(lambda blob: hold(store, keys.blob(blob.digest), size=blob.size), blobs)
-    return None if None in held else record
+    return record if all(held) else None
 
 
 def save_contents(

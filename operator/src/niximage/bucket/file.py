@@ -134,14 +134,14 @@ class FileStore:
             _sync_folder(path.parent)
         return True
 
-    def touch(self, seen: ObjectStat) -> ObjectStat | None:
-        """Set an object's time to now, unless it was written or deleted since it was seen."""
+    def touch(self, seen: ObjectStat) -> bool:
+        """Set an object's time to now; False when it was written or deleted since it was seen."""
         path = self.local_path(seen.key)
         with self._told("touch", seen.key), self._lock():
             if self._now(seen.key) != seen:
-                return None
+                return False
             _set_time(path)
-            return self._now(seen.key)
+        return True
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectStat]:
         """The objects whose keys begin with the prefix, in key order, folder by folder."""

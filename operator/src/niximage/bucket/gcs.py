@@ -18,7 +18,7 @@ from typing import Any, Final
 import google_crc32c
 import requests
 import requests.adapters
-from google.api_core.exceptions import NotFound, PreconditionFailed
+from google.api_core.exceptions import BadRequest, NotFound, PreconditionFailed
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage  # type: ignore[import-untyped]
@@ -147,8 +147,8 @@ class GcsStore:
                 return self._same(blob, key, content) is not None
         return True
 
-    def touch(self, seen: ObjectStat) -> ObjectStat | None:
-        """Set an object's time to now, unless it was written or deleted since it was seen."""
+    def touch(self, seen: ObjectStat) -> bool:
+        """Set an object's time to now; False when it was written or deleted since it was seen."""
         blob = self._blob(seen.key)
         # Google refuses to set it back, and clocks differ.
         now = max(time.time(), seen.time + 0.001)
@@ -159,11 +159,16 @@ class GcsStore:
                 blob.patch(
                     if_generation_match=seen.generation, timeout=self._timeout, retry=self._retry
                 )
+            except BadRequest:
+                found = self.stat(seen.key)
+                if found is None or found.generation != seen.generation or found.time < now:
+                    raise
+                return True  # another touched it at the same time, by a clock ahead of ours
             except (PreconditionFailed, NotFound) as error:
                 if _is_bucket_missing(error):
                     raise
-                return None
-            return _object(seen.key, blob)
+                return False
+        return True
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectStat]:
         """The objects whose keys begin with the prefix, in key order, a thousand per request."""

@@ -22,7 +22,7 @@ def now() -> float:
     return time.time()
 
 
-def hold(store: ObjectStore, key: str, *, size: int | None = None) -> ObjectStat | None:
+def hold(store: ObjectStore, key: str, *, size: int | None = None) -> bool:
     """See that an object stays, if it is there.
 
     Args:
@@ -31,15 +31,15 @@ def hold(store: ObjectStore, key: str, *, size: int | None = None) -> ObjectStat
         size: the bytes that it must have.
 
     Returns:
-        The object; None if it is not there, or has another size.
+        Whether it is there, with that size.
     """
     for _ in range(_ATTEMPTS):
         found = store.stat(key)
         if found is None or (size is not None and found.size != size):
-            return None
-        if (kept := _fresh(store, found)) is not None:
-            return kept
-    return None
+            return False
+        if _fresh(store, found):
+            return True
+    return False
 
 
 def ensure(store: ObjectStore, key: str, content: bytes | Path) -> bool:
@@ -49,7 +49,7 @@ def ensure(store: ObjectStore, key: str, content: bytes | Path) -> bool:
         if made is None:
             if store.stat(key) is not None:
                 return False
-        elif _fresh(store, made) is not None:
+        elif _fresh(store, made):
             return True
     return False
 
@@ -60,5 +60,5 @@ def put(store: ObjectStore, key: str, content: bytes) -> None:
         store.replace(key, content)
 
 
-def _fresh(store: ObjectStore, found: ObjectStat) -> ObjectStat | None:
-    return found if now() - found.time < FRESH else store.touch(found)
+def _fresh(store: ObjectStore, found: ObjectStat) -> bool:
+    return now() - found.time < FRESH or store.touch(found)

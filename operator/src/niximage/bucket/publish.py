@@ -41,7 +41,7 @@ def put_blob(store: ObjectStore, descriptor: Descriptor, content: bytes | Path) 
     _check_content(descriptor, content)
     key = keys.blob(descriptor.digest)
     # A refused upload has cost its bytes already: ask first where they are many.
-    if isinstance(content, Path) and hold(store, key, size=descriptor.size) is not None:
+    if isinstance(content, Path) and hold(store, key, size=descriptor.size):
         return False
     if not ensure(store, key, content):
         # Not written by this program, and of no use to anyone: the digest tells what belongs.
@@ -114,14 +114,14 @@ def hold_all(store: ObjectStore, repository: str, references: References) -> lis
     """
 
     def look(named: Descriptor) -> str | None:
-        if hold(store, keys.blob(named.digest), size=named.size) is None:
+        if not hold(store, keys.blob(named.digest), size=named.size):
             return f"{named.digest} is not there with {named.size} bytes"
         return None
 
     def look_at_member(member: Descriptor) -> str | None:
         if (problem := look(member)) is not None:
             return problem
-        if hold(store, keys.revision_link(repository, member.digest)) is None:
+        if not hold(store, keys.revision_link(repository, member.digest)):
             return f"{member.digest} was not published to {repository}"
         return None
 

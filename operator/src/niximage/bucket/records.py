@@ -89,7 +89,7 @@ def find_layer(store: ObjectStore, namespace: str, key: Hash) -> LayerRecord | N
         key: the layer key.
     """
     record = _read(store, keys.layer_record(namespace, key), LayerRecord)
-    if record is None or hold(store, keys.blob(record.digest), size=record.size) is None:
+    if record is None or not hold(store, keys.blob(record.digest), size=record.size):
         return None
     return record
 

@@ -100,11 +100,10 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def touch(self, seen: ObjectStat) -> ObjectStat | None:
-        """Set an object's time to now, unless it was written or deleted since it was seen.
+    def touch(self, seen: ObjectStat) -> bool:
+        """Set an object's time to now; False when it was written or deleted since it was seen.
 
-        Returns:
-            The object as it is now; None if it is not that object any more.
+        A delete of what was seen before does nothing from then on.
         """
         ...
 
