@@ -11,6 +11,9 @@
 - `referrers`  what tells something about an image: one index under the fallback tag
 - `publish`    the commit order that no reader can see half of
 - `images`     reading images back
+- `layout`, `sweep`, `collect`   garbage collection: what keys say, what to delete, doing it
+- `leases`     running builds tell garbage collection that they are there
+- `remove`     removing a repository
 - `threads`    many small requests at once
 """
 

@@ -37,7 +37,7 @@ def hold(store: ObjectStore, key: str, *, size: int | None = None) -> bool:
         found = store.stat(key)
         if found is None or (size is not None and found.size != size):
             return False
-        if _fresh(store, found):
+        if keep(store, found):
             return True
     return False
 
@@ -49,7 +49,7 @@ def ensure(store: ObjectStore, key: str, content: bytes | Path) -> bool:
         if made is None:
             if store.stat(key) is not None:
                 return False
-        elif _fresh(store, made):
+        elif keep(store, made):
             return True
     return False
 
@@ -60,5 +60,6 @@ def put(store: ObjectStore, key: str, content: bytes) -> None:
         store.replace(key, content)
 
 
-def _fresh(store: ObjectStore, found: ObjectStat) -> bool:
+def keep(store: ObjectStore, found: ObjectStat) -> bool:
+    """See that an object stays that was just seen; False if it is not as it was."""
     return now() - found.time < FRESH or store.touch(found)

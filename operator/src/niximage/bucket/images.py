@@ -9,7 +9,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from niximage.bucket import keys
-from niximage.bucket.manifest import MANIFEST_LIMIT, Manifest, parse_manifest
+from niximage.bucket.hold import hold
+from niximage.bucket.manifest import (
+    MANIFEST_LIMIT,
+    Manifest,
+    References,
+    parse_manifest,
+    parse_references,
+)
 from niximage.bucket.store import ObjectStore
 from niximage.bucket.threads import in_parallel
 from niximage.errors import Reason, Retryable
@@ -57,6 +64,19 @@ def read_manifest(store: ObjectStore, repository: str, digest: str) -> bytes | N
     return content
 
 
+def read_references(store: ObjectStore, digest: str) -> References | None:
+    """What a manifest names; None if there is none, or none that could be pulled."""
+    try:
+        content = store.read(keys.blob(digest), limit=MANIFEST_LIMIT)
+        if content is None or f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+            return None
+        return parse_references(content)
+    except Retryable as error:
+        if error.reason is not Reason.RESULT_INVALID:
+            raise
+        return None
+
+
 def has_blob(store: ObjectStore, repository: str, digest: str) -> bool:
     """Whether a repository may serve a blob; the blob itself may still be gone."""
     return read_link(store, keys.layer_link(repository, digest)) == digest
@@ -83,11 +103,22 @@ def has_repository(store: ObjectStore, repository: str) -> bool:
     return next(store.list(keys.manifests_prefix(repository)), None) is not None
 
 
-def missing_blobs(store: ObjectStore, blobs: tuple[Descriptor, ...]) -> list[str]:
-    """What is wrong with each blob that cannot be served: absent, or of another size."""
+def missing_blobs(
+    store: ObjectStore, blobs: tuple[Descriptor, ...], *, keep: bool = False
+) -> list[str]:
+    """What is wrong with each blob that cannot be served: absent, or of another size.
+
+    Args:
+        store: the bucket.
+        blobs: which.
+        keep: whether to keep those that are there from garbage collection.
+    """
 
     def look(blob: Descriptor) -> str | None:
-        found = store.stat(keys.blob(blob.digest))
+        key = keys.blob(blob.digest)
+        if keep and hold(store, key, size=blob.size):
+            return None
+        found = store.stat(key)
         if found is None:
             return f"{blob.digest} is not there"
         if found.size != blob.size:
@@ -97,8 +128,17 @@ def missing_blobs(store: ObjectStore, blobs: tuple[Descriptor, ...]) -> list[str
     return [problem for problem in in_parallel(look, blobs) if problem is not None]
 
 
-def verify_image(store: ObjectStore, repository: str, digest: str) -> Manifest:
+def verify_image(
+    store: ObjectStore, repository: str, digest: str, *, keep: bool = False
+) -> Manifest:
     """Look whether an image can be pulled: link, manifest, and every blob with its link.
+
+    Args:
+        store: the bucket.
+        repository: where it is.
+        digest: which.
+        keep: whether to keep all of it from garbage collection, because it is to be used
+            again and no status may name it yet.
 
     Returns:
         What the manifest says.
@@ -114,13 +154,23 @@ def verify_image(store: ObjectStore, repository: str, digest: str) -> Manifest:
             hint="Build it again",
         )
     manifest = parse_manifest(content)
-    problems = missing_blobs(store, manifest.blobs)
-    linked = in_parallel(lambda b: has_blob(store, repository, b.digest), manifest.blobs)
+    problems = missing_blobs(store, manifest.blobs, keep=keep)
+    linked = in_parallel(
+        lambda b: (
+            has_blob(store, repository, b.digest)
+            and (not keep or hold(store, keys.layer_link(repository, b.digest)))
+        ),
+        manifest.blobs,
+    )
     problems += [
         f"{blob.digest} is not linked"
         for blob, there in zip(manifest.blobs, linked, strict=True)
         if not there
     ]
+    if keep and not problems:
+        # The revision link comes last: as long as it is held, so is all that it leads to.
+        last = (keys.blob(digest), keys.revision_link(repository, digest))
+        problems += [f"{key} is being deleted" for key in last if not hold(store, key)]
     if problems:
         raise Retryable(
             Reason.RESULT_INVALID,

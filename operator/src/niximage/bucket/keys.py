@@ -48,19 +48,27 @@ def blob(digest: str) -> str:
 
 def repository_prefix(repository: str) -> str:
     """What all keys of a repository begin with, and of those below it."""
-    if not is_repository(repository):
-        raise _invalid("repository", repository, "Use lower-case letters, digits and .-_ in parts")
-    return f"{ROOT}repositories/{repository}/"
+    return f"{ROOT}repositories/{_repository(repository)}/"
 
 
 def layer_link(repository: str, digest: str) -> str:
     """That a repository may serve a blob: a layer, or a config."""
-    return f"{repository_prefix(repository)}_layers/sha256/{_hex(digest)}/link"
+    return f"{layers_prefix(repository)}sha256/{_hex(digest)}/link"
+
+
+def layers_prefix(repository: str) -> str:
+    """What the keys of a repository's layer links begin with."""
+    return f"{repository_prefix(repository)}_layers/"
 
 
 def revision_link(repository: str, digest: str) -> str:
     """That a repository has a manifest: the commit point of a publish."""
-    return f"{repository_prefix(repository)}_manifests/revisions/sha256/{_hex(digest)}/link"
+    return f"{revisions_prefix(repository)}sha256/{_hex(digest)}/link"
+
+
+def revisions_prefix(repository: str) -> str:
+    """What the keys of a repository's revision links begin with."""
+    return f"{manifests_prefix(repository)}revisions/"
 
 
 def manifests_prefix(repository: str) -> str:
@@ -94,11 +102,24 @@ def referrers_tag(subject: str) -> str:
     return f"sha256-{_hex(subject)}"
 
 
+def tag_records_prefix(repository: str) -> str:
+    """What the keys of the records of a repository's tags begin with."""
+    return f"{OWN}tags/{_repository(repository)}/_tags/"
+
+
 def tag_record(repository: str, tag: str) -> str:
     """The record of which build a tag names."""
-    if not is_repository(repository):
-        raise _invalid("repository", repository, "Use lower-case letters, digits and .-_ in parts")
-    return f"{OWN}tags/{repository}/_tags/{_tag(tag)}"
+    return f"{tag_records_prefix(repository)}{_tag(tag)}"
+
+
+def lease(namespace: str, number: str) -> str:
+    """That a build runs.
+
+    Args:
+        namespace: whose.
+        number: what tells it from others, letters and digits.
+    """
+    return f"{OWN}leases/{_namespace(namespace)}/{number}"
 
 
 def layer_record(namespace: str, key: str) -> str:
@@ -134,6 +155,12 @@ def _hex(digest: str) -> str:
     if not is_digest(digest):
         raise _invalid("digest", digest, "Digests are sha256: and 64 hex digits")
     return digest.removeprefix("sha256:")
+
+
+def _repository(name: str) -> str:
+    if not is_repository(name):
+        raise _invalid("repository", name, "Use lower-case letters, digits and .-_ in parts")
+    return name
 
 
 def _tag(tag: str) -> str:

@@ -118,7 +118,7 @@ def find_build(store: ObjectStore, namespace: str, input_hash: Hash) -> BuildRec
     if not keys.is_repository(record.repository):
         return None
     try:
-        verify_image(store, record.repository, record.digest)
+        verify_image(store, record.repository, record.digest, keep=True)
     except Retryable as error:
         if error.reason is Reason.RESULT_INVALID:
             return None

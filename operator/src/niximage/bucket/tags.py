@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 from niximage.api.build import Digest, Strict
 from niximage.api.canonical import canonical_json
 from niximage.bucket import keys
-from niximage.bucket.hold import put
+from niximage.bucket.hold import keep, put
 from niximage.bucket.store import ObjectStat, ObjectStore
 from niximage.errors import Reason, Retryable
 
@@ -89,7 +89,7 @@ def _claim(store: ObjectStore, key: str, record: TagRecord) -> bool | None:
         if (standing.asked_at, standing.digest) > (record.asked_at, record.digest):
             return False
         if standing == record:
-            return True
+            return (seen is not None and keep(store, seen)) or None
     return _swap(store, key, canonical_json(record.to_json()), seen) or None
 
 
@@ -111,5 +111,5 @@ def _swap(store: ObjectStore, key: str, content: bytes, seen: ObjectStat | None)
     if seen is None:
         return store.create(key, content) is not None
     if seen.size == len(content) and store.read(key, limit=seen.size) == content:
-        return store.stat(key) == seen
+        return store.stat(key) == seen and keep(store, seen)
     return store.replace(key, content, seen=seen)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from niximage.api.build import BuildOutputs, BuildRequest, PublishResult
 from niximage.bucket.contents import ContentsRecord, LayerContents, save_contents
+from niximage.bucket.leases import leased
 from niximage.bucket.publish import publish_manifest, put_blob
 from niximage.bucket.records import BuildRecord, save_build
 from niximage.bucket.store import ObjectStore
@@ -46,6 +47,23 @@ def run_publish(
         Terminal: packages provide different files of one name, or files no layer can hold.
         Retryable: the outputs are not what was asked for, or store or bucket fail.
     """
+    # What is used from the bucket stays there until the image is published.
+    with leased(bucket, request.namespace):
+        return _publish(
+            request, outputs, bucket=bucket, nix=nix, scratch=scratch, threads=threads, say=say
+        )
+
+
+def _publish(
+    request: BuildRequest,
+    outputs: BuildOutputs,
+    *,
+    bucket: ObjectStore,
+    nix: NixStore,
+    scratch: Path,
+    threads: int | None,
+    say: Say,
+) -> PublishResult:
     image = prepare_image(request, outputs, bucket=bucket, nix=nix, scratch=scratch, say=say)
     with timed(say, "brought the layers", stage="pack"):
         layers = bring_layers(

@@ -1,0 +1,230 @@
+"""Builds, pulls, retags, removals and collections in any order, and dying anywhere.
+
+Nothing that can be seen is ever partial, and nothing that a status or a tag names is lost.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from integration.tiny import artifact, tiny_image
+from niximage.bucket import ObjectStore, hold, keys, threads
+from niximage.bucket.collect import collect
+from niximage.bucket.leases import leased
+from niximage.bucket.publish import publish_manifest
+from niximage.bucket.records import BuildRecord, find_build, save_build
+from niximage.bucket.referrers import add_referrer
+from niximage.bucket.remove import remove_repository
+from niximage.errors import Retryable
+from niximage.image.descriptor import MANIFEST, Descriptor
+from support.interleaving import Killed, Program, interleave
+from support.memory_store import MemoryStore
+
+HOUR = 3600.0
+REPOSITORIES = ("team-a/one", "team-b/two")
+IMAGES = [tiny_image(b"shared", f"layer {n}".encode()) for n in range(3)]
+HASHES = [f"{n:064x}" for n in range(3)]  # one build for each image
+TAGS = ("latest", "v1")
+ARTIFACT = "application/vnd.test"
+
+
+def broken(store: MemoryStore) -> list[str]:
+    """What can be seen and cannot be pulled."""
+    problems = []
+    for key in store.objects:
+        repository, found, rest = key.removeprefix(f"{keys.ROOT}repositories/").partition(
+            "/_manifests/revisions/sha256/"
+        )
+        if found:
+            digest = f"sha256:{rest.removesuffix('/link')}"
+            problems += [f"{key} without {each}" for each in _lacks(store, repository, digest)]
+    return problems
+
+
+def _lacks(store: MemoryStore, repository: str, digest: str) -> Iterator[str]:
+    if keys.blob(digest) not in store.objects:
+        yield keys.blob(digest)
+        return
+    manifest = json.loads(store.objects[keys.blob(digest)][0])
+    for blob in [manifest["config"], *manifest["layers"]] if "layers" in manifest else ():
+        for key in (keys.blob(blob["digest"]), keys.layer_link(repository, blob["digest"])):
+            if key not in store.objects:
+                yield key
+    for member in manifest.get("manifests", ()):
+        if keys.revision_link(repository, member["digest"]) not in store.objects:
+            yield member["digest"]
+
+
+class Bucket(RuleBasedStateMachine):
+    """A bucket, and what the world outside believes to be in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = MemoryStore()
+        self.statuses: dict[str, list[int]] = {each: [] for each in REPOSITORIES}
+        self.removing: set[str] = set()
+        self.patch = pytest.MonkeyPatch()
+
+    @initialize()
+    def start(self) -> None:
+        self.patch.setattr(threads, "WORKERS", 1)
+        self.patch.setattr(hold, "now", lambda: self.store.now)
+
+    def teardown(self) -> None:
+        self.patch.undo()
+
+    def build(self, repository: str, number: int, tag: str | None) -> Program:
+        """A build Job, and then the operator, which believes it."""
+        image, namespace = IMAGES[number], repository.partition("/")[0]
+        record = BuildRecord(
+            digest=image.digest,
+            size=1,
+            repository=repository,
+            layers=2,
+            reused_layers=0,
+            reused_size=0,
+            revision="c" * 40,
+        )
+
+        def run(store: ObjectStore) -> None:
+            if find_build(store, namespace, HASHES[number]) is None or tag is not None:
+                with leased(store, namespace):
+                    image.upload(store)
+                    tags = [HASHES[number], *([tag] if tag is not None else [])]
+                    publish_manifest(
+                        store, repository, image.manifest, tags=tags, asked_at=int(self.store.now)
+                    )
+                    save_build(store, namespace, HASHES[number], record)
+            self.statuses[repository] = [number, *self.statuses[repository][:1]]
+
+        return run
+
+    def attach(self, repository: str, number: int) -> Program:
+        """An artifact about an image."""
+        subject = Descriptor.of(MANIFEST, IMAGES[number].manifest)
+
+        def run(store: ObjectStore) -> None:
+            with leased(store, repository.partition("/")[0]):
+                manifest = artifact(store, subject, b"sbom", ARTIFACT)
+                add_referrer(store, repository, manifest)
+
+        return run
+
+    def collection(self, grace: float) -> Program:
+        """What the command does: roots first, then the rest."""
+
+        def run(store: ObjectStore) -> None:
+            numbers = {n for each in self.statuses.values() for n in each}
+            collect(store, [IMAGES[n].digest for n in numbers], grace=grace)
+
+        return run
+
+    def removal(self, repository: str) -> Program:
+        """A NixImage is deleted, and its repository with it."""
+
+        def run(store: ObjectStore) -> None:
+            self.removing.add(repository)
+            remove_repository(store, repository)
+            self.removing.discard(repository)
+            self.statuses[repository] = []
+
+        return run
+
+    programs = st.one_of(
+        st.tuples(
+            st.just("build"),
+            st.sampled_from(REPOSITORIES),
+            st.integers(0, 2),
+            st.sampled_from([None, *TAGS]),
+        ),
+        st.tuples(st.just("attach"), st.sampled_from(REPOSITORIES), st.integers(0, 2)),
+        st.tuples(st.just("removal"), st.sampled_from(REPOSITORIES)),
+        st.tuples(st.just("collection"), st.sampled_from([HOUR, 6 * HOUR])),
+    )
+
+    @rule(
+        chosen=st.lists(programs, min_size=1, max_size=3),
+        deaths=st.lists(st.none() | st.integers(0, 60), max_size=3),
+        choices=st.lists(st.integers(0, 5), min_size=1, max_size=40),
+        pace=st.sampled_from([0.0, 1.0, 60.0, 600.0]),
+    )
+    def together(
+        self,
+        chosen: list[tuple[Any, ...]],
+        deaths: list[int | None],
+        choices: list[int],
+        pace: float,
+    ) -> None:
+        """Some of them at the same time, slow or quick, and some die."""
+        made: list[Program] = [getattr(self, name)(*arguments) for name, *arguments in chosen]
+        self._run(made, deaths[: len(made)], choices, pace)
+
+    @rule(repository=st.sampled_from(REPOSITORIES), death=st.none() | st.integers(0, 20))
+    def remove(self, repository: str, death: int | None) -> None:
+        self._run([self.removal(repository)], [death], [0], 0.0)
+
+    @rule(hours=st.sampled_from([0.1, 0.5, 2.0, 30.0]))
+    def wait(self, hours: float) -> None:
+        self.store.now += hours * HOUR
+
+    @rule(repository=st.sampled_from(REPOSITORIES))
+    def forget(self, repository: str) -> None:
+        """A NixImage is deleted, and its images stay until they are collected."""
+        self.statuses[repository] = []
+
+    def _run(
+        self, made: list[Program], deaths: list[int | None], choices: list[int], pace: float
+    ) -> None:
+        order = iter(range(1 << 30))
+        running = self.store.now
+
+        def choose(_count: int) -> int:
+            # Longer than a lease no build takes: time stands still then.
+            if self.store.now - running < 20 * HOUR:
+                self.store.now += pace
+            return choices[next(order) % len(choices)]
+
+        ended = interleave(self.store, made, choose, dies_at=deaths, between=self.whole)
+        for error in ended:
+            if error is not None and not isinstance(error, (Killed, Retryable)):
+                raise error
+
+    @invariant()
+    def whole(self) -> None:
+        assert broken(self.store) == []
+        for repository, numbers in self.statuses.items():
+            for number in numbers if repository not in self.removing else ():
+                link = keys.revision_link(repository, IMAGES[number].digest)
+                assert link in self.store.objects, f"lost {repository} {number}"
+
+    @invariant()
+    def tags_lead_to_images(self) -> None:
+        for key, (content, _) in self.store.objects.items():
+            repository, found, rest = key.removeprefix(f"{keys.ROOT}repositories/").partition(
+                "/_manifests/tags/"
+            )
+            if found and rest.endswith("/current/link") and repository not in self.removing:
+                assert keys.revision_link(repository, content.decode()) in self.store.objects, key
+
+
+SETTINGS = settings(
+    max_examples=40,
+    stateful_step_count=20,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def test_any_interleaving_keeps_what_is_seen_whole() -> None:
+    run_state_machine_as_test(Bucket, settings=SETTINGS)
