@@ -77,18 +77,25 @@ def interleave(
     threads = [threading.Thread(target=run, args=(actor,)) for actor in actors]
     for thread in threads:
         thread.start()
-    while True:
-        with changed:
-            assert changed.wait_for(
-                lambda: all(each.waiting or each.ended for each in actors), TIMEOUT
-            )
-            between()
-            ready = [each for each in actors if not each.ended]
-            if not ready:
-                break
-            actor = ready[choose(len(ready)) % len(ready)]
-            actor.waiting = False
-            actor.go.set()
-    for thread in threads:
-        thread.join(TIMEOUT)
+    try:
+        while True:
+            with changed:
+                assert changed.wait_for(
+                    lambda: all(each.waiting or each.ended for each in actors), TIMEOUT
+                )
+                between()
+                ready = [each for each in actors if not each.ended]
+                if not ready:
+                    break
+                actor = ready[choose(len(ready)) % len(ready)]
+                actor.waiting = False
+                actor.go.set()
+    finally:
+        # Where the test has failed, those that still run end at their next calls.
+        for actor in actors:
+            actor.dies_at = 0
+        while any(thread.is_alive() for thread in threads):
+            for actor, thread in zip(actors, threads, strict=True):
+                actor.go.set()
+                thread.join(0.001)
     return [each.error for each in actors]

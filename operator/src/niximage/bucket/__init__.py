@@ -9,6 +9,7 @@
 - `hold`       using again what is there, beside a garbage collection
 - `tags`       tags move last, and only forward
 - `referrers`  what tells something about an image: one index under the fallback tag
+- `artifacts`  attaching files to an image
 - `publish`    the commit order that no reader can see half of
 - `images`     reading images back
 - `layout`, `sweep`, `collect`   garbage collection: what keys say, what to delete, doing it

@@ -365,6 +365,76 @@ def plan(
         command.run(options, bucket=bucket, as_json=as_json)
 
 
+@app.command()
+def gc(
+    *,
+    bucket: Bucket,
+    grace: Annotated[
+        str,
+        typer.Option(
+            help="How long what is not needed stays, at least 1h; give it to this command as "
+            "often as that."
+        ),
+    ] = "24h",
+    roots: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            help="A file with the digests of images that must stay, instead of asking the "
+            "cluster: any text with sha256:… in it, such as NixImages as JSON. An empty file "
+            "leaves only what tags name.",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete from a bucket what no NixImage, no tag and no running build needs.
+
+    Safe at any time, beside builds and pulls, and safe to interrupt.
+    """
+    from niximage.cli import gc as command
+
+    with told():
+        command.run(bucket, roots=roots, grace=grace, dry_run=dry_run, as_json=as_json)
+
+
+@app.command()
+def attach(
+    image: Annotated[str, typer.Argument(help="NAMESPACE/NAME@sha256:… or NAMESPACE/NAME:TAG.")],
+    files: Annotated[
+        list[Path], typer.Argument(exists=True, dir_okay=False, help="What to attach.")
+    ],
+    *,
+    artifact_type: Annotated[
+        str, typer.Option("--type", help="What it is, as a media type: application/spdx+json.")
+    ],
+    file_type: Annotated[
+        str | None, typer.Option(help="What each file is, where that is another media type.")
+    ] = None,
+    annotation: Annotated[
+        list[str] | None, typer.Option(help="What else to say: KEY=VALUE. May be repeated.")
+    ] = None,
+    bucket: OptionalBucket = "",
+    as_json: AsJson = False,
+) -> None:
+    """Attach an artifact to an image: an SBOM, a signature, any file.
+
+    Clients find it by the referrers API, or by the tag sha256-….
+    """
+    from niximage.cli import attach as command
+
+    with told():
+        command.run(
+            image,
+            files,
+            bucket=bucket,
+            artifact_type=artifact_type,
+            file_type=file_type,
+            annotations=annotation or [],
+            as_json=as_json,
+        )
+
+
 @builder.command("build")
 def builder_build() -> None:
     """Fetch, evaluate, realise; runs what tenants wrote, without credentials."""

@@ -1,0 +1,118 @@
+"""Attaching artifacts to an image: SBOMs, signatures, anything with a type."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from niximage.api.canonical import canonical_json
+from niximage.bucket.images import read_manifest
+from niximage.bucket.leases import leased
+from niximage.bucket.manifest import media_type, parse_references
+from niximage.bucket.publish import put_blob
+from niximage.bucket.referrers import Referrer, add_referrer
+from niximage.bucket.store import ObjectStore
+from niximage.errors import Reason, Terminal
+from niximage.image.descriptor import MANIFEST, Descriptor
+
+EMPTY: Final = "application/vnd.oci.empty.v1+json"  # the type of a config that says nothing
+TITLE: Final = "org.opencontainers.image.title"
+
+_CHUNK: Final = 1 << 20
+
+
+def attach(
+    store: ObjectStore,
+    repository: str,
+    subject: str,
+    files: Sequence[Path],
+    *,
+    artifact_type: str,
+    file_type: str,
+    annotations: Mapping[str, str] | None = None,
+) -> Referrer:
+    """Attach files to an image, as one artifact. Attaching the same again changes nothing.
+
+    Args:
+        store: the bucket.
+        repository: where the image is.
+        subject: the image's digest.
+        files: what to attach, each under its own name.
+        artifact_type: what it is, as a media type.
+        file_type: what each file is, as a media type.
+        annotations: what else to say of it.
+
+    Raises:
+        Terminal: there is no such image, or a file cannot be read.
+        Retryable: the store fails.
+    """
+    with leased(store, repository.partition("/")[0]):
+        content = read_manifest(store, repository, subject)
+        if content is None:
+            raise Terminal(
+                Reason.REFERENCE_NOT_FOUND,
+                f"{repository}@{subject} is not in {store.url}",
+                hint="Name an image of this bucket by its digest",
+            )
+        layers = [(describe(file, file_type), file) for file in files]
+        for descriptor, file in layers:
+            put_blob(store, descriptor, file)
+        put_blob(store, Descriptor.of(EMPTY, b"{}"), b"{}")
+        manifest = artifact_manifest(
+            Descriptor.of(media_type(content), content),
+            [(descriptor, file.name) for descriptor, file in layers],
+            artifact_type=artifact_type,
+            annotations=annotations or {},
+        )
+        return add_referrer(store, repository, manifest)
+
+
+def artifact_manifest(
+    subject: Descriptor,
+    files: Sequence[tuple[Descriptor, str]],
+    *,
+    artifact_type: str,
+    annotations: Mapping[str, str],
+) -> bytes:
+    """The manifest of an artifact: one spelling, and no time, so that a repeat is the same. Pure.
+
+    Args:
+        subject: what it is about.
+        files: its blobs with their names.
+        artifact_type: what it is.
+        annotations: what else to say of it.
+    """
+    manifest = canonical_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": artifact_type,
+            "config": Descriptor.of(EMPTY, b"{}").to_json(),
+            "layers": [
+                {**descriptor.to_json(), "annotations": {TITLE: name}} for descriptor, name in files
+            ],
+            "subject": subject.to_json(),
+            "annotations": dict(annotations),
+        }
+    )
+    parse_references(manifest)
+    return manifest
+
+
+def describe(file: Path, file_type: str) -> Descriptor:
+    """The blob that a file is.
+
+    Raises:
+        Terminal: the file cannot be read.
+    """
+    digest, size = hashlib.sha256(), 0
+    try:
+        with file.open("rb") as content:
+            while piece := content.read(_CHUNK):
+                digest.update(piece)
+                size += len(piece)
+    except OSError as error:
+        raise Terminal(
+            Reason.INVALID_SPEC, f"{file} cannot be read: {error.strerror or error}"
+        ) from None
+    return Descriptor(file_type, f"sha256:{digest.hexdigest()}", size)

@@ -1,0 +1,199 @@
+"""`niximage gc`: delete from a bucket what no image needs."""
+
+import asyncio
+import datetime as dt
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import pydantic
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from niximage.api.base import Duration, seconds
+from niximage.bucket import open_store
+from niximage.bucket.collect import Collection, collect
+from niximage.bucket.collect import Progress as Told
+from niximage.builder.progress import size
+from niximage.errors import NixImageError, Reason, Retryable, Terminal
+
+ROOTS_LIMIT: Final = 256 << 20  # bytes of a file of roots: 100,000 NixImages as JSON
+
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}(?![0-9a-f])")
+
+
+def run(bucket: str, *, roots: Path | None, grace: str, dry_run: bool, as_json: bool) -> None:
+    """Collect a bucket's garbage, and say what went.
+
+    Args:
+        bucket: which.
+        roots: a file that holds the digests of images that must stay; None asks the cluster.
+        grace: for how long what is not needed stays, as `24h`.
+        dry_run: whether to delete nothing.
+        as_json: whether to print one JSON document instead of a table.
+
+    Raises:
+        Terminal: the options are at fault, or there is neither file nor cluster.
+        Retryable: the bucket or the cluster fails.
+    """
+    length = _seconds(grace)
+    store = open_store(bucket)
+    try:
+        with telling() as tell:
+            tell("asking for images in use", 0, None)
+            named = _from_cluster() if roots is None else _from_file(roots)
+            result = collect(store, named, grace=length, dry_run=dry_run, progress=tell)
+    finally:
+        store.close()
+    if as_json:
+        typer.echo(json.dumps(document(result, bucket, len(named), length), indent=2))
+    else:
+        show(result, len(named))
+
+
+def digests(text: str) -> set[str]:
+    """All digests that a text names, be it a list or NixImages as JSON. Pure."""
+    return set(_DIGEST.findall(text))
+
+
+def document(result: Collection, bucket: str, roots: int, grace: float) -> dict[str, Any]:
+    """The document of `niximage gc --json`. Pure."""
+    return {
+        "bucket": bucket,
+        "dryRun": result.dry_run,
+        "graceSeconds": grace,
+        "cutoff": dt.datetime.fromtimestamp(result.cutoff, dt.UTC).isoformat(timespec="seconds"),
+        "roots": roots,
+        "objects": result.objects,
+        "freed": asdict(result.total),
+        "repositories": {
+            name: asdict(freed) for name, freed in sorted(result.repositories.items())
+        },
+        "kept": {
+            "manifests": result.kept_images,
+            "blobs": result.kept_blobs,
+            "bytes": result.kept_bytes,
+        },
+        "spared": result.spared,
+        "damaged": result.damaged,
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def show(result: Collection, roots: int) -> None:
+    """The same for people."""
+    console = Console(soft_wrap=True)
+    if result.repositories:
+        table = Table(box=None, pad_edge=False)
+        for name in ("Repository", "Tags", "Images", "Links", "Records", "Blobs", "Size"):
+            table.add_column(name, justify="left" if name == "Repository" else "right")
+        for name, freed in sorted(result.repositories.items()):
+            counts = (freed.tags, freed.manifests, freed.links, freed.records, freed.blobs)
+            table.add_row(name or "(none)", *map(str, counts), size(freed.bytes))
+        console.print(table)
+    total = result.total
+    verb = "would free" if result.dry_run else "freed"
+    console.print(
+        f"{verb} {size(total.bytes)} in {total.blobs} blobs; {size(result.kept_bytes)} in "
+        f"{result.kept_blobs} blobs stay, for {result.kept_images} images; "
+        f"{roots} digests are in use",
+        highlight=False,
+    )
+    if result.spared:
+        console.print(f"{result.spared} objects were used again meanwhile, and stay")
+    for each in result.damaged:
+        console.print(f"damaged: {each}", highlight=False)
+
+
+@contextmanager
+def telling() -> Iterator[Told]:
+    """Tell of progress on standard error: live on a terminal, else a line for each step."""
+    if sys.stderr.isatty():
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("", total=None)
+
+            def update(what: str, done: int, of: int | None) -> None:
+                progress.update(task, description=what, completed=done, total=of)
+
+            yield update
+        return
+    last = ""
+
+    def line(what: str, _done: int, of: int | None) -> None:
+        nonlocal last
+        if what != last:
+            typer.echo(what if of is None else f"{what}: {of}", err=True)
+            last = what
+
+    yield line
+
+
+def _seconds(grace: str) -> float:
+    try:
+        return seconds(pydantic.TypeAdapter(Duration).validate_python(grace))
+    except pydantic.ValidationError:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"--grace {grace[:100]!r} is no duration",
+            hint="Write it as 24h, 90m or 1h30m",
+        ) from None
+
+
+def _from_file(file: Path) -> set[str]:
+    try:
+        if file.stat().st_size > ROOTS_LIMIT:
+            raise Terminal(
+                Reason.INVALID_SPEC, f"{file} is larger than the {ROOTS_LIMIT} bytes it may have"
+            )
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Terminal(Reason.INVALID_SPEC, f"{file} cannot be read: {error}") from None
+    named = digests(text)
+    # A wrong file would delete everything; who means that gives an empty one.
+    if not named and text.strip():
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"{file} names no image: there is no sha256:… in it",
+            hint="Write one digest per line, or the output of: kubectl get niximages -A -o json",
+        )
+    return named
+
+
+def _from_cluster() -> set[str]:
+    """The digests that NixImages name anywhere: in status, history and specs."""
+    from niximage.controller.client import ApiServer
+
+    async def ask() -> list[dict[str, Any]]:
+        async with ApiServer() as server:
+            return await server.list_images()
+
+    try:
+        named = digests(json.dumps(asyncio.run(ask())))
+    except NixImageError as error:
+        kind = Retryable if isinstance(error, Retryable) else Terminal
+        raise kind(
+            error.reason,
+            f"which images are in use cannot be told: {error.message}",
+            hint="Set KUBECONFIG, or give --roots FILE with the digests that must stay",
+        ) from None
+    # More likely the wrong cluster than one that has just lost its last image.
+    if not named:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            "no NixImage of this cluster has an image yet: is it the cluster of this bucket?",
+            hint="If it is, give --roots /dev/null",
+        )
+    return named
