@@ -29,6 +29,16 @@ class _Actor:
     go: threading.Event = field(default_factory=threading.Event)
 
 
+def _end(actors: Sequence[_Actor], threads: Sequence[threading.Thread]) -> None:
+    """Let those that still run, where the test has failed, die at their next calls."""
+    for actor in actors:
+        actor.dies_at = 0
+    while any(thread.is_alive() for thread in threads):
+        for actor, thread in zip(actors, threads, strict=True):
+            actor.go.set()
+            thread.join(0.001)
+
+
 def interleave(
     store: ObjectStore,
     programs: Sequence[Program],
@@ -91,11 +101,5 @@ def interleave(
                 actor.waiting = False
                 actor.go.set()
     finally:
-        # Where the test has failed, those that still run end at their next calls.
-        for actor in actors:
-            actor.dies_at = 0
-        while any(thread.is_alive() for thread in threads):
-            for actor, thread in zip(actors, threads, strict=True):
-                actor.go.set()
-                thread.join(0.001)
+        _end(actors, threads)
     return [each.error for each in actors]

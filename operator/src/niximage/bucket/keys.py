@@ -11,6 +11,7 @@ from niximage.errors import Reason, Terminal
 
 ROOT: Final = "docker/registry/v2/"
 OWN: Final = "niximage/v1/"
+LEASES: Final = f"{OWN}leases/"
 VERIFIED: Final = "_verified"
 """The layer index shared by all namespaces: only layers made from verified NARs."""
 
@@ -119,7 +120,7 @@ def lease(namespace: str, number: str) -> str:
         namespace: whose.
         number: what tells it from others, letters and digits.
     """
-    return f"{OWN}leases/{_namespace(namespace)}/{number}"
+    return f"{LEASES}{_namespace(namespace)}/{number}"
 
 
 def layer_record(namespace: str, key: str) -> str:

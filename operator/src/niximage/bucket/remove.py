@@ -5,9 +5,9 @@ from typing import Final
 
 from niximage.bucket import hold, keys
 from niximage.bucket.images import read_references
-from niximage.bucket.layout import revision_of
+from niximage.bucket.layout import read_listing, revision_of
 from niximage.bucket.store import ObjectStat, ObjectStore
-from niximage.bucket.sweep import ranks
+from niximage.bucket.sweep import SKEW, cutoff, ranks
 from niximage.bucket.threads import in_parallel
 
 _PASSES: Final = 10
@@ -31,8 +31,9 @@ class Removed:
 def remove_repository(store: ObjectStore, repository: str) -> Removed:
     """Delete a repository's tags, then its images, then its links.
 
-    Safe to repeat, and safe beside a build that publishes to it: links that were written or
-    used a moment ago stay, and go with the next garbage collection if nobody needs them.
+    Safe to repeat, and safe beside a build that publishes to it: links that a running
+    build may have written or used stay, and go with the next garbage collection if nobody
+    needs them.
 
     Args:
         store: the bucket.
@@ -60,12 +61,9 @@ def remove_repository(store: ObjectStore, repository: str) -> Removed:
             level = [found for digest, found in images.items() if rank[digest] == each]
             revisions += _delete(store, level)
     _delete(store, list(store.list(keys.tag_records_prefix(repository))))
-    now = hold.now()
-    links = [
-        found
-        for found in store.list(keys.layers_prefix(repository))
-        if now - found.time > hold.FRESH
-    ]
+    leases = read_listing(store.list(keys.LEASES))
+    before = cutoff(leases, now=hold.now(), grace=hold.FRESH + SKEW)
+    links = [found for found in store.list(keys.layers_prefix(repository)) if found.time < before]
     return Removed(
         sum(key.endswith("/current/link") for key in tags),
         len(revisions),
