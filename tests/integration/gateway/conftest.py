@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from niximage.bucket import ObjectStore
-from niximage.gateway import serve
+from niximage.gateway import Options, serve
+
+ANY_PORT = Options(port=0)
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,6 @@ class Answer:
     body: bytes
 
     def json(self) -> Any:
-        import json
-
         return json.loads(self.body)
 
 
@@ -39,12 +40,12 @@ class Client:
     def address(self) -> str:
         return urlsplit(self.url).netloc
 
-    def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+    def ask(self, path: str, method: str = "GET", body: str = "", **headers: str) -> Answer:
         """One request on a connection of its own; `_` in header names stands for `-`."""
         connection = http.client.HTTPConnection(self.address, timeout=20)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, headers=named)
+            connection.request(method, path, body=body or None, headers=named)
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
         finally:
@@ -52,8 +53,8 @@ class Client:
 
 
 @contextmanager
-def running(store: ObjectStore) -> Iterator[Client]:
-    """A gateway over a store, stopped at the end."""
+def running(store: ObjectStore, options: Options = ANY_PORT, **how: Any) -> Iterator[Client]:
+    """A gateway over a store, stopped at the end; `how` goes to `serve`."""
     started = threading.Event()
     seen: dict[str, Any] = {}
 
@@ -64,7 +65,7 @@ def running(store: ObjectStore) -> Iterator[Client]:
             seen["url"] = url
             started.set()
 
-        await serve(store, "127.0.0.1", 0, stop=seen["stop"], on_start=on_start)
+        await serve(store, options, stop=seen["stop"], on_start=on_start, **how)
 
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()

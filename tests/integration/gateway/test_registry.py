@@ -1,16 +1,14 @@
 """The read side of OCI distribution-spec 1.1, over real HTTP, on both stores."""
 
 import hashlib
-import json
-import logging
 
 import pytest
 
 from integration.gateway.conftest import Client
 from integration.tiny import tiny_image
 from niximage.bucket import ObjectStore, keys
-from niximage.gateway.access import LOGGER as ACCESS
 from niximage.image.descriptor import INDEX, MANIFEST, Descriptor
+from support.kubernetes import eventually
 
 REPOSITORY = "team-a/hello"
 IMAGE = tiny_image(b"one", hashlib.shake_256(b"large").digest(6 << 20))
@@ -213,12 +211,12 @@ def test_names_may_have_any_parts(store: ObjectStore, gateway: Client, name: str
     assert gateway.ask(f"/v2/{name}/tags/list").json()["tags"] == ["list"]
 
 
-def test_a_tag_that_moves_is_seen_at_once(published: Client, store: ObjectStore) -> None:
+def test_a_tag_that_moves_is_seen_within_moments(published: Client, store: ObjectStore) -> None:
     path = f"/v2/{REPOSITORY}/manifests/latest"
     assert published.ask(path).body == IMAGE.manifest
     newer = tiny_image(b"newer")
     newer.publish(store, REPOSITORY, "latest")
-    assert published.ask(path).body == newer.manifest
+    eventually("the new tag", lambda: published.ask(path).body == newer.manifest, within=5)
 
 
 def test_what_comes_later_is_found_later(store: ObjectStore, gateway: Client) -> None:
@@ -255,22 +253,14 @@ def test_an_empty_blob_is_served(store: ObjectStore, gateway: Client) -> None:
     assert (answer.status, answer.body) == (200, b"")
 
 
+@pytest.mark.parametrize("algorithm", ["sha384", "sha512"])
+def test_digests_of_other_kinds_are_not_there(published: Client, algorithm: str) -> None:
+    digest = f"{algorithm}:{hashlib.new(algorithm, IMAGE.manifest).hexdigest()}"
+    for kind, code in (("manifests", "MANIFEST_UNKNOWN"), ("blobs", "BLOB_UNKNOWN")):
+        answer = published.ask(f"/v2/{REPOSITORY}/{kind}/{digest}")
+        assert (answer.status, answer.json()["errors"][0]["code"]) == (404, code)
+
+
 def test_health_and_readiness(gateway: Client) -> None:
     assert gateway.ask("/healthz").status == 200
     assert gateway.ask("/readyz").status == 200
-
-
-def test_each_request_is_one_line_of_json(
-    published: Client, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.INFO, ACCESS.name):
-        published.ask(f"/v2/{REPOSITORY}/blobs/{LAYER.digest}", User_Agent='kube"let\t')
-        # The line is written after the answer: a second request on it comes after the first.
-        published.ask("/healthz")
-    line = json.loads(next(r.message for r in caplog.records if "blobs" in r.message))
-    assert line["method"] == "GET"
-    assert line["path"] == f"/v2/{REPOSITORY}/blobs/{LAYER.digest}"
-    assert line["status"] == 200
-    assert line["bytes"] == len(CONTENT)
-    assert line["userAgent"].startswith('kube"let')
-    assert line["seconds"] >= 0

@@ -12,14 +12,17 @@ import pytest
 from aiohttp import ClientSession, web
 
 from integration.conftest import free_port
-from integration.gateway.conftest import running
+from integration.gateway.conftest import ANY_PORT, running
 from integration.tiny import tiny_image
 from niximage.bucket import ObjectStat, ObjectStore, open_store
 from niximage.bucket.file import FileStore
 from niximage.errors import Reason, Retryable, Terminal
-from niximage.gateway import create_app, serve
+from niximage.gateway import Limits, Options, serve
+from niximage.gateway.app import Gateway
+from niximage.gateway.backend import SMALL
 
-IMAGE = tiny_image(b"layer")
+# Too large for the gateway to keep in memory.
+IMAGE = tiny_image(hashlib.shake_256(b"layer").digest(SMALL + 1000))
 LAYER, CONTENT = IMAGE.layers[0]
 BLOB = f"/v2/team/app/blobs/{LAYER.digest}"
 
@@ -86,13 +89,15 @@ def troubled(tmp_path: Path) -> Troubled:
 
 @asynccontextmanager
 async def site(store: ObjectStore, *, call_timeout: float = 30) -> AsyncIterator[str]:
-    runner = web.AppRunner(create_app(store, call_timeout=call_timeout), shutdown_timeout=1)
+    gateway = Gateway(store, limits=Limits(call_timeout=call_timeout))
+    runner = web.ServerRunner(gateway.server(), shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+        gateway.close()
 
 
 PATHS = [
@@ -180,9 +185,7 @@ def test_an_emulator_that_went_away_is_a_503(monkeypatch: pytest.MonkeyPatch) ->
 async def test_a_pull_under_way_is_finished_before_the_gateway_stops(troubled: Troubled) -> None:
     release, reached = threading.Event(), threading.Event()
     stop, url = asyncio.Event(), asyncio.get_running_loop().create_future()
-    gateway = asyncio.create_task(
-        serve(troubled, "127.0.0.1", 0, stop=stop, on_start=url.set_result)
-    )
+    gateway = asyncio.create_task(serve(troubled, ANY_PORT, stop=stop, on_start=url.set_result))
     async with ClientSession() as session:
         async with session.get(await url + BLOB) as warm:
             assert await warm.read() == CONTENT
@@ -206,7 +209,7 @@ async def test_an_address_in_use_is_told(troubled: Troubled) -> None:
     async with site(troubled) as url:
         port = int(url.rpartition(":")[2])
         with pytest.raises(Terminal, match=f"cannot listen on 127.0.0.1:{port}"):
-            await serve(troubled, "127.0.0.1", port, stop=asyncio.Event())
+            await serve(troubled, Options(port=port), stop=asyncio.Event())
 
 
 def test_a_client_that_goes_away_harms_nobody(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The commands' names, options and help. What they do is elsewhere, and imported late."""
 
 import asyncio
+import enum
 import logging
 import os
 from collections.abc import Callable
@@ -93,6 +94,14 @@ OptionalBucket = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of words.")]
+
+
+class Auth(enum.StrEnum):
+    """Who may pull from the gateway."""
+
+    NONE = "none"
+    HTPASSWD = "htpasswd"
+    KUBERNETES = "kubernetes"
 
 
 def main() -> None:
@@ -221,19 +230,121 @@ def serve(
     port: Annotated[
         int, typer.Option(min=0, max=65535, envvar="NIXIMAGE_PORT", help="The port; 0 takes any.")
     ] = 5000,
+    auth: Annotated[
+        Auth,
+        typer.Option(
+            envvar="NIXIMAGE_AUTH",
+            help="Who may pull: everybody; the users of --htpasswd; or whom Kubernetes knows, by "
+            "the tokens of ServiceAccounts.",
+        ),
+    ] = Auth.NONE,
+    htpasswd: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="NIXIMAGE_HTPASSWD",
+            dir_okay=False,
+            help="Users, as `htpasswd -B` writes them; USER:HASH:team-a/*,base/* limits one.",
+        ),
+    ] = None,
+    audience: Annotated[
+        str,
+        typer.Option(
+            envvar="NIXIMAGE_AUDIENCE",
+            help="With --auth kubernetes: whom tokens must be made for, by default the API server.",
+        ),
+    ] = "",
+    token_key: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="NIXIMAGE_TOKEN_KEY",
+            dir_okay=False,
+            help="32 random bytes or more, the same for all gateways behind one name; by default "
+            "each makes its own.",
+        ),
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="NIXIMAGE_TLS_CERTIFICATE",
+            dir_okay=False,
+            help="A PEM file with the certificate chain; read again when it changes.",
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(envvar="NIXIMAGE_TLS_KEY", dir_okay=False, help="Its key, a PEM file."),
+    ] = None,
+    url: Annotated[
+        str,
+        typer.Option(
+            envvar="NIXIMAGE_URL",
+            help="What clients call this gateway, https://HOST, where a proxy hides it.",
+        ),
+    ] = "",
+    drain: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=600,
+            envvar="NIXIMAGE_DRAIN",
+            help="Seconds to go on after SIGTERM while /readyz says no.",
+        ),
+    ] = 0.0,
+    memory: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=65536,
+            envvar="NIXIMAGE_MEMORY",
+            help="MiB of manifests and small blobs to keep, and as much again of answers.",
+        ),
+    ] = 64,
+    tag_lifetime: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=3600,
+            envvar="NIXIMAGE_TAG_LIFETIME",
+            help="Seconds that a tag is remembered, after which it is looked up again.",
+        ),
+    ] = 1.0,
+    redirect: Annotated[
+        bool,
+        typer.Option(
+            envvar="NIXIMAGE_REDIRECT",
+            help="For gs://: send clients to signed URLs of the bucket, or send blobs ourselves.",
+        ),
+    ] = True,
+    access_log: Annotated[
+        bool,
+        typer.Option(
+            envvar="NIXIMAGE_ACCESS_LOG", help="Print a line of JSON per request, or do not."
+        ),
+    ] = True,
 ) -> None:
-    """Serve a bucket as a read-only registry."""
-    from niximage.bucket import open_store
-    from niximage.gateway import serve as gateway
+    """Serve a bucket as a read-only registry; see docs/gateway.md."""
+    from niximage.cli import serve as command
+    from niximage.gateway import Limits, Options
 
     _log_to_stderr()
     with told():
-        # Short: whoever pulls tries again sooner than it would wait.
-        store = open_store(bucket, patience=10)
-        try:
-            asyncio.run(gateway(store, host, port))
-        finally:
-            store.close()
+        command.run(
+            bucket,
+            Options(
+                host=host,
+                port=port,
+                certificate=tls_certificate,
+                key=tls_key,
+                url=url,
+                drain=drain,
+                limits=Limits(memory=memory << 20, tag_lifetime=tag_lifetime, redirect=redirect),
+            ),
+            auth=auth,
+            htpasswd=htpasswd,
+            audience=audience,
+            token_key=token_key,
+            access_log=access_log,
+        )
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The API server, as far as the operator needs it. The only module that imports the client.
+"""The API server, as far as operator and gateway need it. The only module that imports the client.
 
 Objects go in and out as plain JSON. Every call has a time limit; what the API server refuses
 becomes `Retryable(CLUSTER_UNAVAILABLE)` in its own words, and a conflict is told apart.
@@ -19,6 +19,7 @@ from niximage.controller.views import MANAGED_BY, MANAGER
 from niximage.errors import Reason, Retryable, Terminal, plain_text
 
 TIMEOUT: Final = 30.0  # seconds of one call
+REVIEW_TIMEOUT: Final = 5.0  # seconds of a review: somebody waits for a pull
 PAGE: Final = 500  # objects of one page of a list
 IN_CLUSTER_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
@@ -201,6 +202,33 @@ class ApiServer:
             )
         except (NotThere, Conflict):
             return
+
+    async def review_token(self, token: str, audience: str) -> Json:
+        """The status of a TokenReview; an empty audience means the API server's own."""
+        review = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, **({"audiences": [audience]} if audience else {})},
+        }
+        return await self._review("authentication.k8s.io", "tokenreviews", review)
+
+    async def review_access(self, spec: Json) -> bool:
+        """Whether a SubjectAccessReview of this spec allows."""
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": spec,
+        }
+        status = await self._review("authorization.k8s.io", "subjectaccessreviews", review)
+        return status.get("allowed") is True and status.get("denied") is not True
+
+    async def _review(self, group: str, plural: str, review: Json) -> Json:
+        answered: Any = await _answer(
+            self._objects.create_cluster_custom_object(
+                group, "v1", plural, review, _request_timeout=REVIEW_TIMEOUT
+            )
+        )
+        return dict(answered.get("status") or {})
 
 
 class NotThere(Retryable):

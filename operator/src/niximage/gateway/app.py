@@ -1,161 +1,190 @@
-"""The application: routes, errors to answers, start and stop."""
+"""One gateway: which handler a request goes to, and what becomes of errors."""
 
 import asyncio
 import logging
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import hdrs, web
 
 from niximage.bucket.store import ObjectStore
-from niximage.errors import NixImageError, Reason, Terminal
-from niximage.gateway.access import LOGGER as ACCESS
-from niximage.gateway.access import JsonAccessLogger
-from niximage.gateway.backend import CALL_TIMEOUT, MEMORY_LIMIT, THREADS, Backend
+from niximage.errors import NixImageError
+from niximage.gateway import routes
+from niximage.gateway.access import AccessLog
+from niximage.gateway.backend import Backend, Limits
+from niximage.gateway.facts import facts
+from niximage.gateway.guard import Guard
+from niximage.gateway.metrics import CONTENT_TYPE, Metrics
 from niximage.gateway.problems import Problem
-from niximage.gateway.registry import Registry
+from niximage.gateway.protocol import Replayable, Replays, ReplayServer
+from niximage.gateway.registry import METHODS, Registry
 
 LOGGER = logging.getLogger("niximage.gateway")
 
 RETRY_AFTER: Final = 5  # seconds after which a client may ask again
-SHUTDOWN_TIMEOUT: Final = 20.0  # seconds for pulls under way; kubelets wait 30
+KEEP_ALIVE: Final = 75.0  # seconds that an idle connection stays open
 
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_PROBES: Final = {"/healthz", "/readyz", "/metrics"}
 
 
-def create_app(
-    store: ObjectStore,
-    *,
-    threads: int = THREADS,
-    memory_limit: int = MEMORY_LIMIT,
-    call_timeout: float = CALL_TIMEOUT,
-) -> web.Application:
-    """The gateway over a bucket.
+class Gateway:
+    """Answers requests from a bucket.
 
     Args:
         store: the bucket; the caller closes it.
-        threads: how many calls to the bucket may be under way.
-        memory_limit: bytes of manifests and links kept in memory.
-        call_timeout: seconds that one call to the bucket may take.
-
-    Returns:
-        An application that serves `/v2/`, `/healthz` (this process lives) and `/readyz` (the
-        bucket answers).
+        limits: what may be spent.
+        metrics: what is counted.
+        guard: who is let through; None for everybody.
+        access_log: where each request gets a line; None for nowhere.
     """
-    backend = Backend(store, threads=threads, memory_limit=memory_limit, timeout=call_timeout)
 
-    async def health(_request: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        limits: Limits | None = None,
+        metrics: Metrics | None = None,
+        guard: Guard | None = None,
+        access_log: AccessLog | None = None,
+    ) -> None:
+        self._limits = limits or Limits()
+        self._metrics = metrics or Metrics()
+        self._backend = Backend(store, self._limits, self._metrics)
+        self._registry = Registry(self._backend)
+        self._replays = Replays(self._limits.memory)
+        self._guard = guard
+        self._access_log = access_log
+        self._draining = False
+        self._metrics.memory.labels("answers").set_function(lambda: self._replays.used)
 
-    async def readiness(_request: web.Request) -> web.Response:
-        await backend.ready()
-        return web.Response(text="ok\n")
+    def server(self) -> ReplayServer:
+        """What makes the protocol of each connection; call it within the event loop."""
+        server = ReplayServer(
+            self.handle, replays=self._replays, ending=self, keepalive_timeout=KEEP_ALIVE
+        )
+        self._metrics.connections.set_function(lambda: len(server.connections))
+        return server
 
-    async def close_backend(_app: web.Application) -> AsyncIterator[None]:
-        yield
-        backend.close()
+    def drain(self) -> None:
+        """Tell probes that no more requests should come; those that do are answered."""
+        self._draining = True
 
-    app = web.Application(middlewares=[_problems])
-    app.router.add_get("/healthz", health)
-    app.router.add_get("/readyz", readiness)
-    registry = Registry(backend)
-    app.router.add_route("*", "/v2", registry.handle)
-    app.router.add_route("*", "/v2/{rest:.*}", registry.handle)
-    app.on_response_prepare.append(_add_version)
-    app.cleanup_ctx.append(close_backend)
-    return app
+    def close(self) -> None:
+        """Stop what runs behind the requests."""
+        self._backend.close()
+        if self._access_log is not None:
+            self._access_log.flush()
 
-
-async def serve(
-    store: ObjectStore,
-    host: str,
-    port: int,
-    *,
-    stop: asyncio.Event | None = None,
-    on_start: Callable[[str], None] | None = None,
-) -> None:
-    """Serve a bucket until told to stop; pulls under way may finish.
-
-    Args:
-        store: the bucket; the caller closes it.
-        host: the address to listen on.
-        port: the port, or 0 for a free one.
-        stop: ends the service when set; without it SIGTERM and SIGINT do.
-        on_start: called with the URL once requests are taken.
-
-    Raises:
-        Terminal: the address cannot be listened on.
-    """
-    if stop is None:
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(
-        create_app(store),
-        access_log=ACCESS,
-        access_log_class=JsonAccessLogger,
-        shutdown_timeout=SHUTDOWN_TIMEOUT,
-    )
-    await runner.setup()
-    try:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; every failure is told in the form that registry clients read."""
+        facts(request)
+        self._metrics.in_flight.inc()
         try:
-            await web.TCPSite(runner, host, port).start()
-        except (OSError, OverflowError) as error:
-            raise Terminal(
-                Reason.INVALID_SPEC,
-                f"cannot listen on {host}:{port}: {error}",
-                hint="Choose another address or port, or stop what has it",
-            ) from None
-        bound = runner.addresses[0][1]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{bound}"
-        LOGGER.info("serving %s at %s", store.url, url)
-        if on_start is not None:
-            on_start(url)
-        await stop.wait()
-        LOGGER.info("stopping: pulls under way have %g s to finish", SHUTDOWN_TIMEOUT)
-    finally:
-        await runner.cleanup()
+            response = await self._answer(request)
+        except Problem as problem:
+            response = problem.to_response()
+        except NixImageError as error:
+            LOGGER.warning("%s %s: %s", request.method, request.path, error)
+            _must_not_have_begun(request, error)
+            response = Problem(
+                503,
+                "UNAVAILABLE",
+                "the registry cannot tell now: try again",
+                headers={hdrs.RETRY_AFTER: str(RETRY_AFTER)},
+            ).to_response()
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception as error:
+            LOGGER.exception("%s %s failed", request.method, request.path)
+            _must_not_have_begun(request, error)
+            response = Problem(500, "UNKNOWN", "the gateway failed").to_response()
+        finally:
+            self._metrics.in_flight.dec()
+        if not response.prepared:
+            _add_headers(request, response)
+        return response
+
+    def answered(
+        self, request: web.BaseRequest, response: web.StreamResponse
+    ) -> Callable[[str], None]:
+        """Count an answer and log it; returns what does so for each replay of it."""
+        known = facts(request)
+        seconds = time.monotonic() - known.began
+        counted = self._metrics.answered(request, response, known.kind, seconds)
+        if self._access_log is None or request.path in _PROBES:
+            return lambda _remote: counted()
+        logged = self._access_log.answered(request, response, seconds)
+
+        def again(remote: str) -> None:
+            counted()
+            logged(remote)
+
+        return again
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.path
+        if path == "/v2" or path.startswith("/v2/"):
+            return await self._answer_registry(request)
+        if path == "/token" and self._guard is not None:
+            facts(request).kind = "token"
+            _check_method(request, ("GET", "POST"))
+            return await self._guard.token(request)
+        if path in _PROBES:
+            facts(request).kind = "probe"
+            _check_method(request, METHODS)
+            return await self._answer_probe(path)
+        raise Problem(404, "UNSUPPORTED", "there is nothing of this name")
+
+    async def _answer_registry(self, request: web.BaseRequest) -> web.StreamResponse:
+        facts(request).kind = "registry"
+        route: routes.Route | None = None
+        until = float("inf")
+        if request.method in METHODS:
+            route = routes.route(request.path)
+            facts(request).kind = type(route).__name__.lower()
+        if self._guard is not None:
+            admission = await self._guard.admit(request, getattr(route, "repository", None))
+            facts(request).user, until = admission.user, admission.until
+        if route is None:
+            raise _method_not_allowed(
+                METHODS, "this registry is read-only: images come from NixImage objects"
+            )
+        response = await self._registry.answer(request, route)
+        if isinstance(response, Replayable):
+            response.until = min(time.monotonic() + self._limits.lifetime, until)
+        return response
+
+    async def _answer_probe(self, path: str) -> web.Response:
+        if path == "/metrics":
+            response = web.Response(body=self._metrics.text())
+            response.headers[hdrs.CONTENT_TYPE] = CONTENT_TYPE
+            return response
+        if path == "/readyz":
+            if self._draining:
+                raise Problem(503, "UNAVAILABLE", "the gateway is stopping")
+            await self._backend.ready()
+        return web.Response(text="ok\n")
 
 
-async def _add_version(request: web.Request, response: web.StreamResponse) -> None:
+def _add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    response.headers[hdrs.SERVER] = "niximage"
     if request.path.startswith("/v2"):
         response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
 
 
-@web.middleware
-async def _problems(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Tell every failure in the form that registry clients read."""
-    try:
-        return await handler(request)
-    except Problem as problem:
-        return problem.to_response()
-    except web.HTTPException as error:
-        allow = error.headers.get(hdrs.ALLOW)
-        headers: dict[str, str] = {} if allow is None else {hdrs.ALLOW: allow}
-        return Problem(error.status, "UNSUPPORTED", error.reason, headers=headers).to_response()
-    except NixImageError as error:
-        LOGGER.warning("%s %s: %s", request.method, request.path, error)
-        _must_not_have_begun(request, error)
-        return Problem(
-            503,
-            "UNAVAILABLE",
-            "the bucket cannot be read now",
-            headers={hdrs.RETRY_AFTER: str(RETRY_AFTER)},
-        ).to_response()
-    except (asyncio.CancelledError, ConnectionError):
-        raise
-    except Exception as error:
-        LOGGER.exception("%s %s failed", request.method, request.path)
-        _must_not_have_begun(request, error)
-        return Problem(500, "UNKNOWN", "the gateway failed").to_response()
+def _check_method(request: web.BaseRequest, allowed: tuple[str, ...]) -> None:
+    if request.method not in allowed:
+        raise _method_not_allowed(allowed, "this takes no such method")
 
 
-def _must_not_have_begun(request: web.Request, error: Exception) -> None:
+def _method_not_allowed(allowed: tuple[str, ...], why: str) -> Problem:
+    return Problem(405, "UNSUPPORTED", why, headers={hdrs.ALLOW: ", ".join(allowed)})
+
+
+def _must_not_have_begun(request: web.BaseRequest, error: Exception) -> None:
     """Cut the connection if the answer was under way: a short blob must never look whole."""
-    if (
-        request.writer.buffer_size + request.writer.output_size > 0
-        and request.transport is not None
-    ):
+    writer = request.writer
+    if writer.buffer_size + writer.output_size > 0 and request.transport is not None:
         request.transport.abort()
         raise ConnectionResetError("the answer could not be finished") from error
