@@ -21,6 +21,7 @@ from niximage.bucket.images import (
     read_manifest,
     resolve_tag,
 )
+from niximage.bucket.referrers import Referrer, list_referrers
 from niximage.bucket.store import ObjectStore
 from niximage.errors import NixImageError, Reason, Retryable
 from niximage.gateway.memo import Memo, size_of
@@ -125,6 +126,14 @@ class Backend:
     async def tags(self, repository: str) -> list[str]:
         """A repository's tags, sorted."""
         return await self._call("tags", lambda: list(list_tags(self._store, repository)))
+
+    async def referrers(self, repository: str, digest: str) -> list[Referrer]:
+        """What refers to a manifest, which need not be there."""
+        if not keys.is_digest(digest):
+            return []
+        return await self._call(
+            "referrers", lambda: list_referrers(self._store, repository, digest)
+        )
 
     async def has_repository(self, repository: str) -> bool:
         """Whether anything was ever published to a repository."""

@@ -52,9 +52,8 @@ class Registry:
                 return await self._blob(request, repository, digest)
             case routes.Tags(repository):
                 return await self._tags(request, repository)
-            case routes.Referrers():
-                # None are stored yet, and the spec wants an empty index where there are none.
-                return _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": []}, INDEX)
+            case routes.Referrers(repository, digest):
+                return await self._referrers(request, repository, digest)
 
     async def _manifest(
         self, request: web.BaseRequest, repository: str, digest: str, caching: str
@@ -102,6 +101,18 @@ class Registry:
         if more and shown:
             query = urlencode({"n": limit, "last": shown[-1]})
             response.headers[hdrs.LINK] = f'</v2/{repository}/tags/list?{query}>; rel="next"'
+        return response
+
+    async def _referrers(
+        self, request: web.BaseRequest, repository: str, digest: str
+    ) -> web.Response:
+        """An index, empty where nothing is known: the spec wants no 404 here."""
+        found = await self._backend.referrers(repository, digest)
+        kinds = set(request.query.getall("artifactType", []))
+        shown = [each.to_json() for each in found if not kinds or each.artifact_type in kinds]
+        response = _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": shown}, INDEX)
+        if kinds:
+            response.headers["OCI-Filters-Applied"] = "artifactType"
         return response
 
     async def _unknown(self, repository: str, code: str, detail: dict[str, str]) -> Problem:
