@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from niximage.api.base import GROUP
 from niximage.bucket import ObjectStore, open_store
+from support.kubernetes import Cluster
 from support.strict_gcs import StrictGcs, serving
 
 if TYPE_CHECKING:  # it takes functions from here
@@ -47,6 +49,27 @@ def acceptance(tools: Path) -> "Iterator[Acceptance]":
 
     with tools_that_accept(tools) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def cluster(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A control plane with the CRD: etcd, API server, controller manager; no node."""
+    state = tmp_path_factory.mktemp("cluster") / "state"
+    program = [sys.executable, str(PROJECT / "cluster")]
+    mode = ["--state", str(state), "--mode", "control-plane"]
+    try:
+        up = subprocess.run(
+            [*program, "up", *mode], capture_output=True, text=True, timeout=280, check=False
+        )
+        assert up.returncode == 0, up.stdout + up.stderr
+        found = Cluster(tools / "kubectl", state / "kubeconfig")
+        found.do("apply", "-k", str(PROJECT / "crds"))
+        found.do("wait", "--for=condition=Established", f"crd/niximages.{GROUP}", "--timeout=30s")
+        yield found
+    finally:
+        subprocess.run(
+            [*program, "down", "--state", str(state)], capture_output=True, timeout=60, check=True
+        )
 
 
 def free_port() -> int:

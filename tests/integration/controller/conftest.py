@@ -17,34 +17,9 @@ from typing import Any
 import pytest
 
 from integration.tiny import tiny_image
-from niximage.api.base import GROUP
 from niximage.bucket import open_store
 from niximage.bucket.records import BuildRecord, save_build
 from support.kubernetes import Cluster, Json, conditions, eventually
-
-PROJECT = Path(__file__).parents[3]
-
-
-@pytest.fixture(scope="session")
-def cluster(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A control plane with the CRD: etcd, API server, controller manager; no node."""
-    state = tmp_path_factory.mktemp("cluster") / "state"
-    program = [sys.executable, str(PROJECT / "cluster")]
-    mode = ["--state", str(state), "--mode", "control-plane"]
-    try:
-        up = subprocess.run(
-            [*program, "up", *mode], capture_output=True, text=True, timeout=280, check=False
-        )
-        assert up.returncode == 0, up.stdout + up.stderr
-        found = Cluster(tools / "kubectl", state / "kubeconfig")
-        found.do("apply", "-k", str(PROJECT / "crds"))
-        found.do("wait", "--for=condition=Established", f"crd/niximages.{GROUP}", "--timeout=30s")
-        yield found
-    finally:
-        subprocess.run(
-            [*program, "down", "--state", str(state)], capture_output=True, timeout=60, check=True
-        )
-
 
 _numbers = itertools.count(1)
 
