@@ -1,4 +1,4 @@
-"""A bucket at Google Cloud Storage. The only module that knows Google's client.
+"""A bucket at Google Cloud Storage. Only `signing` knows Google's client besides.
 
 The client raises what half a dozen libraries raise; `_told` makes one of it, with the bucket,
 the key and what to do. Creates carry `if_generation_match=0`, so a repeat is harmless and the
@@ -24,6 +24,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage  # type: ignore[import-untyped]
 from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
 
+from niximage.bucket.signing import Signer
 from niximage.bucket.store import DEFAULT_PATIENCE, ObjectStat, check_key
 from niximage.errors import NixImageError, Reason, Retryable, plain_text
 
@@ -49,6 +50,8 @@ class GcsStore:
         self._prefix = f"{prefix}/" if prefix else ""
         with self._told("open", ""):
             self._client = _client()
+            emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
+            self._signer = Signer(self._client._credentials, emulator)  # noqa: SLF001 (it tells nobody else)
         self._bucket = self._client.bucket(bucket)
         self._timeout = (min(CONNECT_TIMEOUT, patience), min(READ_TIMEOUT, patience))
         self._retry = DEFAULT_RETRY.with_timeout(patience)
@@ -197,6 +200,16 @@ class GcsStore:
                     raise
                 return False
         return True
+
+    def signed_url(self, key: str, lifetime: float) -> str | None:
+        """Where anybody may read an object for so many seconds; None if we cannot sign.
+
+        Raises:
+            Retryable: IAM refuses to sign, or does not answer.
+        """
+        blob = self._blob(key)
+        with self._told("sign a URL for", key):
+            return self._signer.url(blob, lifetime)
 
     def close(self) -> None:
         """Give back connections."""

@@ -6,6 +6,7 @@ bucket that hangs costs an answer 503 and never the event loop.
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,9 +28,12 @@ from niximage.errors import NixImageError, Reason, Retryable
 from niximage.gateway.memo import Memo, size_of
 from niximage.gateway.metrics import Metrics
 
+LOGGER = logging.getLogger("niximage.gateway")
+
 SMALL: Final = 64 << 10  # bytes of a blob that is kept in memory: most configs
 SIGNED_FOR: Final = 3600.0  # seconds that a signed URL holds
 USED_FOR: Final = 1800.0  # seconds that it is given out; the rest is for the download
+UNSIGNED_FOR: Final = 60.0  # seconds until it is tried again where nobody could sign
 
 _Result = TypeVar("_Result")
 
@@ -68,7 +72,7 @@ class Backend:
         self._tags: Memo[str | None] = Memo(
             10_000, lifetime=lambda found: _if_any(found, limits.tag_lifetime)
         )
-        self._urls: Memo[str] = Memo(10_000, lifetime=lambda _url: USED_FOR)
+        self._urls: Memo[str] = Memo(10_000, lifetime=lambda url: USED_FOR if url else UNSIGNED_FOR)
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="gateway")
         metrics.memory.labels("content").set_function(lambda: self._content.used)
 
@@ -151,11 +155,15 @@ class Backend:
         if sign is None:
             return None
         signed = sign
-        url = await self._urls.get(
-            digest,
-            lambda: self._call("sign", lambda: signed(keys.blob(digest), SIGNED_FOR) or ""),
-        )
-        return url or None
+
+        async def ask() -> str:
+            try:
+                return await self._call("sign", lambda: signed(keys.blob(digest), SIGNED_FOR)) or ""
+            except NixImageError as error:
+                LOGGER.warning("%s; blobs are sent from here instead", error)
+                return ""
+
+        return await self._urls.get(digest, ask) or None
 
     async def open(self, path: Path) -> Any:
         """A file of this machine, opened for reading bytes."""
