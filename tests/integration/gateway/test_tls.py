@@ -1,5 +1,6 @@
 """TLS by files that may change while connections are open."""
 
+import hashlib
 import http.client
 import ssl
 import subprocess
@@ -20,7 +21,7 @@ from niximage.gateway import Options
 from niximage.gateway.tls import Certificate
 from support.kubernetes import eventually
 
-IMAGE = tiny_image(b"one", bytes(range(256)) * 4096)
+IMAGE = tiny_image(b"one", hashlib.shake_256(b"large").digest(3 << 20))
 PATH = f"/v2/team/app/manifests/{IMAGE.digest}"
 
 
