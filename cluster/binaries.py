@@ -49,6 +49,9 @@ PROGRAMS = (
     ),
     Program("etcd", HERE, "go.etcd.io/etcd/server/v3"),
     Program("fake-gcs-server", HERE / "tools", "github.com/fsouza/fake-gcs-server"),
+    Program(
+        "distribution", HERE / "registry", "github.com/distribution/distribution/v3/cmd/registry"
+    ),
     Program("crane", HERE / "tools", "github.com/google/go-containerregistry/cmd/crane"),
 )
 
