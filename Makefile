@@ -9,6 +9,9 @@ export UV_PYTHON_DOWNLOADS = never
 # What the tests run beside the project's own parts: the stock tools that users have.
 TEST_PACKAGES := busybox-static containerd docker-registry faketime git nix-bin skopeo umoci
 
+# The slowest first; most of its time it waits for a node.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+
 .PHONY: help
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -22,7 +25,7 @@ demo-down: ## Remove what the demo made
 
 .PHONY: test test-unit test-integration test-e2e prepare
 test: prepare ## Run every test, against real parts
-	@$(RUN) pytest
+	@$(RUN) pytest $(SIDE_BY_SIDE)
 
 test-unit: ## Run the tests that need nothing but Python
 	@$(RUN) pytest tests/unit
