@@ -29,7 +29,13 @@ class Node:
         """Kubectl apply."""
         self.cluster.do("apply", "-f", "-", given=document)
 
-    def image(self, namespace: str, wanted: Callable[[Json], object], name: str = "web") -> Json:
+    def image(
+        self,
+        namespace: str,
+        wanted: Callable[[Json], object],
+        name: str = "web",
+        within: float = 150,
+    ) -> Json:
         """The NixImage, once it is as wanted; with the operator's log when it is not."""
 
         def look() -> Json | None:
@@ -37,7 +43,7 @@ class Node:
             return found if found is not None and wanted(found) else None
 
         try:
-            return eventually("the wanted status", look, within=150)
+            return eventually("the wanted status", look, within=within)
         except pytest.fail.Exception as failure:
             status = (self.cluster.get("niximage", name, namespace) or {}).get("status")
             log = self.cluster.run(
@@ -45,24 +51,24 @@ class Node:
             )
             pytest.fail(f"{failure}\n{json.dumps(status, indent=2)}\n{log.stdout}")
 
-    def image_with(self, namespace: str, kind: str, value: str, name: str = "web") -> Json:
+    def image_with(
+        self, namespace: str, kind: str, value: str, name: str = "web", within: float = 150
+    ) -> Json:
         """The NixImage, once a condition has `status/reason`."""
-        return self.image(namespace, lambda i: conditions(i).get(kind) == value, name)
+        return self.image(namespace, lambda i: conditions(i).get(kind) == value, name, within)
 
-    def ready(self, namespace: str, name: str = "web") -> Json:
+    def ready(self, namespace: str, name: str = "web", within: float = 150) -> Json:
         """The NixImage, once it is Ready."""
-        return self.image_with(namespace, "Ready", "True/Succeeded", name)
+        return self.image_with(namespace, "Ready", "True/Succeeded", name, within)
 
-    def output(self, namespace: str, image: str, *command: str) -> str:
-        """What a container of an image prints: a pod of the Restricted profile."""
-        container: Json = {
-            "name": "run",
-            "image": image,
-            "securityContext": {
+    def output(self, namespace: str, image: str, *command: str, user: int = 1000) -> str:
+        """What a container of an image prints: a pod of the Restricted profile, unless root's."""
+        container: Json = {"name": "run", "image": image}
+        if user:
+            container["securityContext"] = {
                 "allowPrivilegeEscalation": False,
                 "capabilities": {"drop": ["ALL"]},
-            },
-        }
+            }
         if command:
             container["command"] = list(command)
         name = f"run-{next(_numbers)}"
@@ -75,8 +81,8 @@ class Node:
                     "restartPolicy": "Never",
                     "automountServiceAccountToken": False,
                     "securityContext": {
-                        "runAsNonRoot": True,
-                        "runAsUser": 1000,
+                        "runAsNonRoot": bool(user),
+                        "runAsUser": user,
                         "seccompProfile": {"type": "RuntimeDefault"},
                     },
                     "containers": [container],

@@ -24,13 +24,22 @@ def public_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def debian_registry(bucket: Path, run_as: dict[str, Any], folder: Path) -> Iterator[str]:
-    """The URL of a docker-registry that serves a folder, read-only.
+def debian_registry(
+    bucket: Path,
+    run_as: dict[str, Any],
+    folder: Path,
+    *,
+    host: str = "127.0.0.1",
+    is_writable: bool = False,
+) -> Iterator[str]:
+    """The URL of a docker-registry that serves a folder.
 
     Args:
         bucket: the folder, which the user below may read.
         run_as: arguments of `Popen`: the user that it runs as.
         folder: where its configuration and its log go; that user may read it.
+        host: the address of this machine to listen at.
+        is_writable: whether images may be pushed.
     """
     port = free_port()
     config = folder / "docker-registry.yml"
@@ -43,10 +52,10 @@ def debian_registry(bucket: Path, run_as: dict[str, Any], folder: Path) -> Itera
                     "filesystem": {"rootdirectory": str(bucket)},
                     "maintenance": {
                         "uploadpurging": {"enabled": False},
-                        "readonly": {"enabled": True},
+                        "readonly": {"enabled": not is_writable},
                     },
                 },
-                "http": {"addr": f"127.0.0.1:{port}"},
+                "http": {"addr": f"{host}:{port}"},
             }
         )
     )
@@ -55,7 +64,7 @@ def debian_registry(bucket: Path, run_as: dict[str, Any], folder: Path) -> Itera
         process = subprocess.Popen(
             ["docker-registry", "serve", config], stdout=log, stderr=log, **run_as
         )
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://{host}:{port}"
     try:
         wait_until("docker-registry", lambda: answers(f"{url}/v2/"), process)
         yield url

@@ -53,6 +53,19 @@ class Cluster:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def send(self, file: Path, *args: str) -> None:
+        """Run kubectl with a file as its input; it must succeed."""
+        with file.open("rb") as given:
+            done = subprocess.run(
+                [self._kubectl, "--kubeconfig", self.kubeconfig, *args],
+                stdin=given,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        assert done.returncode == 0, done.stderr
+
     def get(self, kind: str, name: str, namespace: str) -> Json | None:
         """An object, or None if there is none of that name."""
         text = self.do("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found")
