@@ -26,6 +26,7 @@ UPDATES: Final = 16
 QUICK: Final = ("web", "media")  # images of a quick run
 QUICK_UPDATES: Final = 4
 MANY: Final = 15_000  # paths that a plan must not take long for
+RUNS: Final = 3  # of which the quickest counts
 NEWCOMERS: Final = 8  # unrelated packages, of which one is added to an image
 
 OURS: Final = "expected re-pull"
@@ -76,7 +77,7 @@ def run(*, quick: bool) -> dict[str, Any]:
         `excess`, per budget and planner the mean of what is above the bound;
         `stability`, by budget and image the mean share of bytes in layers that stay as they
         are when an unrelated package is added;
-        `seconds`, CPU time per plan of `MANY` paths.
+        `seconds`, the least CPU time that a plan of `MANY` paths took.
     """
     count = QUICK_UPDATES if quick else UPDATES
     images = QUICK if quick else tuple(IMAGES)
@@ -209,7 +210,7 @@ def _stability(images: Iterable[str]) -> dict[str, dict[str, float]]:
 
 
 def _speed(count: int) -> dict[str, float]:
-    """CPU seconds for planning so many real packages at once."""
+    """CPU seconds for planning so many real packages at once: neighbours only add to it."""
     [suite] = load_suites("trixie")
     found = graph_of(suite, IMAGES["workstation"])
     for name in sorted(suite.packages):
@@ -217,6 +218,9 @@ def _speed(count: int) -> dict[str, float]:
             break
         found |= graph_of(suite, [name])
     closure = closure_of(found)
-    start = time.process_time()
-    plan(closure)
-    return {str(len(closure)): round(time.process_time() - start, 2)}
+    seconds = []
+    for _ in range(RUNS):
+        start = time.process_time()
+        plan(closure)
+        seconds.append(time.process_time() - start)
+    return {str(len(closure)): round(min(seconds), 2)}

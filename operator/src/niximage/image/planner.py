@@ -31,6 +31,8 @@ the budget.
 """
 
 import heapq
+import math
+from bisect import insort
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -150,6 +152,8 @@ class _Merging:
         self.partners: list[Collection[int]] = []  # whom a group may merge with
         self.choices: list[list[_Merge]] = []  # the next merges of a group, the cheapest last
         self.change = _change_table(self.closures)
+        # Bytes of a group that an update is expected to pull again.
+        self.expected = [self.change[n] * s for n, s in zip(self.counts, self.sizes, strict=True)]
         self.heap: list[_Merge] = []  # the cheapest merge of each group
 
     def meet(self, partners: list[Collection[int]]) -> None:
@@ -192,6 +196,7 @@ class _Merging:
         self.closures.append(closure)
         self.counts.append(closure.bit_count())
         self.sizes.append(self.sizes[a] + self.sizes[b])
+        self.expected.append(self.change[self.counts[merged]] * self.sizes[merged])
         self.ranks.append(min(self.ranks[a], self.ranks[b]))
         less, more = sorted((self.members[a], self.members[b]), key=len)
         more.extend(less)
@@ -245,21 +250,25 @@ class _Merging:
         """The few cheapest merges of a group, the cheapest last."""
         closures, counts, sizes, change = self.closures, self.counts, self.sizes, self.change
         closure, count, size, rank = closures[a], counts[a], sizes[a], self.ranks[a]
-        p_a = change[count]
-        found = []
+        expected, ranks = self.expected, self.ranks
         self.partners[a] = living = self._living(a, self.partners[a])
+        found: list[tuple[int, bool, int, int]] = []
+        most: float = math.inf
         for b in living:
-            # Shorter than the union, and counted sooner: what many need has the low bits.
+            # Counted sooner than the union: what many need has the low bits, so it is short.
             common = (closure & closures[b]).bit_count()
-            p_both = change[count + counts[b] - common]
-            cost = (p_both - p_a) * size + (p_both - change[counts[b]]) * sizes[b]
-            # Of equals the next by name: whatever is added elsewhere, it stays the next.
-            other = self.ranks[b]
-            found.append((cost, other < rank, abs(other - rank), b))
+            cost = change[count + counts[b] - common] * (size + sizes[b]) - expected[b]
+            if cost <= most:
+                # Of equals the next by name: whatever is added elsewhere, it stays the next.
+                other = ranks[b]
+                insort(found, (cost, other < rank, abs(other - rank), b))
+                if len(found) > CHOICES:
+                    found.pop()
+                    most = found[-1][0]
         merges: list[_Merge] = []
-        for cost, _, _, b in reversed(heapq.nsmallest(CHOICES, found)):
-            low, high = sorted((rank, self.ranks[b]))
-            merges.append((cost, low, high, a, b))
+        for cost, _, _, b in reversed(found):
+            low, high = sorted((rank, ranks[b]))
+            merges.append((cost - expected[a], low, high, a, b))
         return merges
 
 
