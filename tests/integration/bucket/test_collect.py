@@ -15,7 +15,14 @@ from niximage.bucket.contents import ContentsRecord, LayerContents, save_content
 from niximage.bucket.images import resolve_tag, verify_image
 from niximage.bucket.leases import LIFETIME, leased
 from niximage.bucket.publish import publish_manifest, put_blob
-from niximage.bucket.records import LayerRecord, find_layer, save_layer
+from niximage.bucket.records import (
+    BuildRecord,
+    LayerRecord,
+    find_build,
+    find_layer,
+    save_build,
+    save_layer,
+)
 from niximage.bucket.referrers import add_referrer, list_referrers
 from niximage.bucket.remove import remove_repository
 from niximage.errors import Reason, Retryable, Terminal
@@ -266,6 +273,44 @@ def test_an_object_used_again_meanwhile_is_spared(
     result = gc(Hooked(store, use))
     assert result.spared == 1 + 3 + 4
     verify_image(store, REPOSITORY, OLD.digest)
+
+
+def test_an_image_taken_up_again_meanwhile_is_spared(
+    exact_store: ObjectStore, later: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = exact_store
+    OLD.publish(store, REPOSITORY)
+    record = BuildRecord(
+        digest=OLD.digest,
+        size=1,
+        repository=REPOSITORY,
+        layers=2,
+        reused_layers=0,
+        reused_size=0,
+        revision="c" * 40,
+    )
+    save_build(store, "team-a", HASH, record)
+    found = None
+
+    def adopt(verb: str, _key: str) -> None:
+        nonlocal found
+        if verb == "delete" and found is None:
+            found = find_build(store, "team-a", HASH)
+
+    gc(Hooked(store, adopt))
+    assert found == record
+    verify_image(store, REPOSITORY, OLD.digest)
+
+
+def test_an_image_whose_deletion_has_begun_is_not_taken_up(
+    exact_store: ObjectStore, later: None
+) -> None:
+    store = exact_store
+    OLD.publish(store, REPOSITORY)
+    blobs = list(store.list(f"{keys.ROOT}blobs/"))
+    assert store.delete(blobs[0])
+    with pytest.raises(Retryable):
+        verify_image(store, REPOSITORY, OLD.digest, keep=True)
 
 
 def test_a_store_that_fails_is_told(exact_store: ObjectStore, later: None) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,25 @@ except Retryable as error:
     assert "File too large" in told.stdout
     assert list(folder_store.list("")) == []
     assert list((folder_store.root / TEMPORARY).iterdir()) == []
+
+
+def test_a_delete_leaves_no_empty_folder(folder_store: FileStore) -> None:
+    kept, gone = folder_store.create("a/b/kept", b""), folder_store.create("a/b/c/d/gone", b"")
+    assert kept is not None
+    assert gone is not None
+    assert folder_store.delete(gone)
+    assert [path.name for path in (folder_store.root / "a" / "b").iterdir()] == ["kept"]
+    assert folder_store.delete(kept)
+    assert [path.name for path in folder_store.root.iterdir()] == [TEMPORARY]
+
+
+def test_creates_and_deletes_in_one_folder_do_not_fail_each_other(folder_store: FileStore) -> None:
+    def work(number: int) -> None:
+        for _ in range(50):
+            made = folder_store.create(f"a/b/c/{number}", b"x")
+            assert made is not None
+            assert folder_store.delete(made)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert list(folder_store.list("")) == []

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -161,7 +161,7 @@ class Bucket(RuleBasedStateMachine):
         chosen=st.lists(programs, min_size=1, max_size=3),
         deaths=st.lists(st.none() | st.integers(0, 60), max_size=3),
         choices=st.lists(st.integers(0, 5), min_size=1, max_size=40),
-        pace=st.sampled_from([0.0, 1.0, 60.0, 600.0]),
+        pace=st.sampled_from([0.0, 1.0, 600.0, HOUR]),
     )
     def together(
         self,
@@ -238,7 +238,6 @@ SETTINGS = settings(
     max_examples=100,
     stateful_step_count=20,
     deadline=None,
-    phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
 

@@ -26,6 +26,7 @@ FILE_MODE: Final = 0o644
 FOLDER_MODE: Final = 0o755
 CHUNK: Final = 1 << 20  # bytes that `stream` gives at a time
 
+_ATTEMPTS: Final = 100  # folders lost to a delete in a row
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
 _HINTS: Final = {
@@ -104,18 +105,11 @@ class FileStore:
         with self._told("write", key):
             if not path.is_file():
                 with self._temporary(content) as made:
-                    self._make_folder(path.parent)
-                    try:
-                        os.link(made, path)
-                    except FileExistsError:
-                        if path.is_dir():
-                            raise
-                    else:
-                        _sync_folder(path.parent)
+                    if self._link(made, path):
                         return _object(key, made.stat())
-            # What another made may not be on disk yet, and our caller builds upon it.
-            _sync_folder(path.parent)
             try:
+                # What another made may not be on disk yet, and our caller builds upon it.
+                _sync_folder(path.parent)
                 with path.open("rb") as file:
                     same = _is_content(file, content)
                     return _object(key, os.fstat(file.fileno())) if same else None
@@ -125,12 +119,11 @@ class FileStore:
     def replace(self, key: str, content: bytes, *, seen: ObjectStat | None = None) -> bool:
         """Write a small object, whatever was there or only what was seen."""
         path = self.local_path(key)
-        with self._told("write", key), self._temporary(content) as made:
+        with self._told("write", key), self._temporary(content) as made, self._lock():
+            if seen is not None and self._now(key) != seen:
+                return False
             self._make_folder(path.parent)
-            with self._lock():
-                if seen is not None and self._now(key) != seen:
-                    return False
-                made.rename(path)
+            made.rename(path)
             _sync_folder(path.parent)
         return True
 
@@ -156,13 +149,12 @@ class FileStore:
     def delete(self, seen: ObjectStat) -> bool:
         """Delete an object; False when it was written, touched or deleted since it was seen."""
         path = self.local_path(seen.key)
-        with self._told("delete", seen.key):
-            # `replace` and `touch` take the same lock; `create` never changes what is there.
-            with self._lock():
-                if self._now(seen.key) != seen:
-                    return False
-                path.unlink(missing_ok=True)
-            _sync_folder(path.parent)
+        # `replace` and `touch` take the same lock; `create` never changes what is there.
+        with self._told("delete", seen.key), self._lock():
+            if self._now(seen.key) != seen:
+                return False
+            path.unlink(missing_ok=True)
+            self._drop_empty(path.parent)
         return True
 
     def close(self) -> None:
@@ -220,6 +212,35 @@ class FileStore:
             yield made
         finally:
             made.unlink(missing_ok=True)
+
+    def _link(self, made: Path, path: Path) -> bool:
+        """Give a file its final name; False if another has it."""
+        for _ in range(_ATTEMPTS):
+            try:
+                self._make_folder(path.parent)
+                os.link(made, path)
+                _sync_folder(path.parent)
+            except FileExistsError:
+                if not path.is_file():
+                    raise  # a folder has the name, or a file that of its folder
+                return False
+            except FileNotFoundError:
+                continue  # a delete took the folder, empty as it was
+            return True
+        raise OSError(errno.EBUSY, "others keep deleting its folder")
+
+    def _drop_empty(self, folder: Path) -> None:
+        """Remove a folder, and those above it, while they are empty.
+
+        Distribution takes each folder below `tags/` for a tag, whatever is in it.
+        """
+        while folder != self.root:
+            try:
+                folder.rmdir()
+            except OSError:
+                break
+            folder = folder.parent
+        _sync_folder(folder)
 
     def _make_folder(self, folder: Path) -> None:
         """Make a folder and its parents, each 0755 whatever the umask, each on disk."""
