@@ -5,6 +5,7 @@ Nothing that can be seen is ever partial, and nothing that a status or a tag nam
 
 import json
 from collections.abc import Iterator
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -160,25 +161,25 @@ class Bucket(RuleBasedStateMachine):
     @rule(
         chosen=st.lists(programs, min_size=1, max_size=3),
         deaths=st.lists(st.none() | st.integers(0, 60), max_size=3),
-        choices=st.lists(st.integers(0, 5), min_size=1, max_size=40),
+        turns=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 40)), min_size=1, max_size=12),
         pace=st.sampled_from([0.0, 1.0, 600.0, HOUR]),
     )
     def together(
         self,
         chosen: list[tuple[Any, ...]],
         deaths: list[int | None],
-        choices: list[int],
+        turns: list[tuple[int, int]],
         pace: float,
     ) -> None:
         """Some of them at the same time, slow or quick, and some die."""
         made: list[Program] = [getattr(self, name)(*arguments) for name, *arguments in chosen]
         # A collection never makes a build fail; a removal may take the image that it needs.
         fails = any(name == "removal" for name, *_ in chosen)
-        self._run(made, deaths[: len(made)], choices, pace, fails=fails)
+        self._run(made, deaths[: len(made)], turns, pace, fails=fails)
 
     @rule(repository=st.sampled_from(REPOSITORIES), death=st.none() | st.integers(0, 20))
     def remove(self, repository: str, death: int | None) -> None:
-        self._run([self.removal(repository)], [death], [0], 0.0)
+        self._run([self.removal(repository)], [death], [(0, 1)], 0.0)
         if death is None:
             self.torn.discard(repository)
 
@@ -195,19 +196,20 @@ class Bucket(RuleBasedStateMachine):
         self,
         made: list[Program],
         deaths: list[int | None],
-        choices: list[int],
+        turns: list[tuple[int, int]],
         pace: float,
         *,
         fails: bool = False,
     ) -> None:
-        order = iter(range(1 << 30))
+        # Each turn: which of those that run, and how many calls it makes in a row.
+        order = cycle(which for which, calls in turns for _ in range(calls))
         running = self.store.now
 
         def choose(_count: int) -> int:
             # Longer than a lease no build takes: time stands still then.
             if self.store.now - running < 20 * HOUR:
                 self.store.now += pace
-            return choices[next(order) % len(choices)]
+            return next(order)
 
         ended = interleave(self.store, made, choose, dies_at=deaths, between=self.whole)
         for error in ended:

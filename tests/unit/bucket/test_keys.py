@@ -38,6 +38,12 @@ ROOT = "docker/registry/v2"
         (keys.layer_record("team", HEX), f"niximage/v1/layers/team/{HEX}"),
         (keys.layer_record(keys.VERIFIED, HEX), f"niximage/v1/layers/_verified/{HEX}"),
         (keys.build_record("team", HEX), f"niximage/v1/builds/team/{HEX}"),
+        (
+            keys.contents_record("team", DIGEST, "x86_64-linux"),
+            f"niximage/v1/contents/team/{HEX}/x86_64-linux",
+        ),
+        (keys.tag_record("team/app", "v1"), "niximage/v1/tags/team/app/_tags/v1"),
+        (keys.lease("team", "0a"), "niximage/v1/leases/team/0a"),
     ],
 )
 def test_the_layout(key: str, expected: str) -> None:
@@ -102,6 +108,12 @@ MAKERS: list[Callable[[str], str]] = [
     lambda text: keys.layer_record("team", text),
     lambda text: keys.build_record(text, HEX),
     lambda text: keys.build_record("team", text),
+    lambda text: keys.contents_record(text, DIGEST, "x86_64-linux"),
+    lambda text: keys.contents_record("team", text, "x86_64-linux"),
+    lambda text: keys.contents_record("team", DIGEST, text),
+    lambda text: keys.tag_record(text, "v1"),
+    lambda text: keys.tag_record("team", text),
+    lambda text: keys.lease(text, "0a"),
 ]
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from niximage.bucket.manifest import MANIFEST_LIMIT, media_type, parse_manifest
+from niximage.bucket.manifest import MANIFEST_LIMIT, media_type, parse_manifest, parse_references
 from niximage.errors import Reason, Retryable
 from niximage.image.descriptor import CONFIG, INDEX, LAYER_ZSTD, MANIFEST, Descriptor
 
@@ -88,3 +88,50 @@ def test_any_bytes_give_a_manifest_or_an_error(content: bytes) -> None:
 )
 def test_the_media_type_is_fit_for_a_header(content: bytes, expected: str) -> None:
     assert media_type(content) == expected
+
+
+def test_what_a_manifest_refers_to() -> None:
+    found = parse_references(document(subject=_LAYERS[0].to_json(), annotations={"a": "b", "c": 1}))
+    assert found.media_type == MANIFEST
+    assert found.blobs == (_CONFIG, *_LAYERS)
+    assert found.manifests == ()
+    assert found.subject == _LAYERS[0]
+    assert found.artifact_type == CONFIG
+    assert found.annotations == {"a": "b"}
+    assert parse_references(document(artifactType="a/sbom")).artifact_type == "a/sbom"
+
+
+@pytest.mark.parametrize(
+    "kind", [INDEX, "application/vnd.docker.distribution.manifest.list.v2+json"]
+)
+def test_what_an_index_refers_to(kind: str) -> None:
+    twice = [layer.to_json() for layer in (*_LAYERS, _LAYERS[0])]
+    content = json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": twice}).encode()
+    found = parse_references(content)
+    assert (found.media_type, found.blobs, found.manifests) == (kind, (), _LAYERS)
+    untyped = json.dumps({"schemaVersion": 2, "manifests": twice}).encode()
+    assert parse_references(untyped).media_type == INDEX
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["manifests", "layers", "config", "subject", "digest", "annotations"]
+                ),
+                inner,
+                max_size=4,
+            )
+        ),
+    )
+)
+def test_any_json_gives_references_or_an_error(value: Any) -> None:
+    try:
+        found = parse_references(json.dumps(value).encode())
+    except Retryable:
+        return  # refused, as it should be
+    assert "layers" in value or "manifests" in value
+    assert set(found.blobs) == set() or found.manifests == ()
