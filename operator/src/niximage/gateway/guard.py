@@ -5,6 +5,7 @@ told where tokens are made (401 with a challenge), gets one for its credentials 
 and comes back with it. Clients that send their credentials at once are let through as well.
 """
 
+import asyncio
 import base64
 import binascii
 import json
@@ -21,6 +22,7 @@ from niximage.gateway.problems import Problem
 from niximage.gateway.tokens import SERVICE, Tokens, wanted_repositories
 
 FORM_LIMIT: Final = 32 << 10  # bytes of a token request's body
+FORM_TIMEOUT: Final = 10.0  # seconds for it to come
 
 _HOST = re.compile(r"[A-Za-z0-9.\-_:\[\]]{1,255}")
 
@@ -154,7 +156,11 @@ async def _form(request: web.BaseRequest) -> tuple[str, str, list[str]]:
         raise Problem(415, "UNSUPPORTED", "a token request is a URL-encoded form")
     if (request.content_length or 0) > FORM_LIMIT:
         raise Problem(413, "SIZE_INVALID", f"a form of at most {FORM_LIMIT} bytes is read")
-    form = await request.post()
+    try:
+        async with asyncio.timeout(FORM_TIMEOUT):
+            form = await request.post()
+    except TimeoutError:
+        raise Problem(408, "UNSUPPORTED", "the form did not come in time") from None
     texts = {name: value for name, value in form.items() if isinstance(value, str)}
     if texts.get("grant_type") != "password":
         raise Problem(400, "UNSUPPORTED", "the grant_type must be password: nothing is refreshed")

@@ -23,6 +23,7 @@ from niximage.gateway.authority import Identity
 LOGGER = logging.getLogger("niximage.gateway")
 
 FILE_LIMIT: Final = 1 << 20  # bytes
+CHECKS: Final = 2  # passwords looked at at once; whoever guesses waits, and nobody else
 PASSWORD_LIMIT: Final = 72  # bytes that bcrypt looks at
 
 # The cost is two to this power: 14 takes a second.
@@ -80,6 +81,7 @@ class HtpasswdAuthority:
             Terminal: it cannot be read, or a line is wrong.
         """
         self._path = path
+        self._turns = asyncio.Semaphore(CHECKS)
         self._seen = _mark(path)
         self._users = _load(path)
 
@@ -91,8 +93,9 @@ class HtpasswdAuthority:
         if len(given) > PASSWORD_LIMIT or b"\0" in given:
             return None
         hashed = _NOBODY if known is None else known.hashed
-        # A tenth of a second of work: not in the event loop.
-        right = await asyncio.to_thread(bcrypt.checkpw, given, hashed)
+        # A tenth of a second of work: not in the event loop, and not on all processors.
+        async with self._turns:
+            right = await asyncio.to_thread(bcrypt.checkpw, given, hashed)
         return Identity(user) if right and known is not None else None
 
     async def may_pull(self, identity: Identity, repository: str) -> bool:
