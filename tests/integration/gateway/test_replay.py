@@ -2,6 +2,7 @@
 
 import re
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from integration.gateway.conftest import Client, running
 from integration.tiny import tiny_image
 from niximage.bucket.file import FileStore
 from niximage.gateway import Limits, Options
+from support.stores import Hooked
 
 IMAGE = tiny_image(b"one")
 NEWER = tiny_image(b"two")
@@ -18,8 +20,19 @@ PATH = f"/v2/team/app/manifests/{IMAGE.digest}"
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Client]:
-    store = FileStore(tmp_path)
+def slow() -> threading.Event:
+    """While it is cleared, lists of the bucket wait."""
+    event = threading.Event()
+    event.set()
+    return event
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, slow: threading.Event) -> Iterator[Client]:
+    def wait(verb: str, _key: str) -> None:
+        assert verb != "list" or slow.wait(10)
+
+    store = Hooked(FileStore(tmp_path), before=wait)
     IMAGE.publish(store, "team/app", "latest")
     NEWER.publish(store, "team/app", "newer")
     with running(store) as client:
@@ -45,6 +58,8 @@ class Raw:
     def __init__(self, client: Client) -> None:
         host, _, port = client.address.rpartition(":")
         self._socket = socket.create_connection((host, int(port)), timeout=10)
+        # Else the kernel holds back what is sent before an answer came.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = self._socket.makefile("rb")
 
     def send(self, data: bytes) -> None:
@@ -126,41 +141,44 @@ def test_what_may_change_or_ends_a_connection_is_looked_at_again(
     assert replayed(gateway) == 0
 
 
+def settle(other: Raw) -> None:
+    """Let the gateway read what was sent on other connections: it takes them in turn."""
+    for _ in range(10):
+        other.send(request(PATH))
+        assert other.answer()[2] == IMAGE.manifest
+
+
+def opened(connect: Callable[[], Raw]) -> Raw:
+    """A connection on which all is well, and `PATH` in memory."""
+    connection = connect()
+    settle(connection)
+    return connection
+
+
 def test_a_request_that_is_the_body_of_another_is_not_answered(
     connect: Callable[[], Raw],
 ) -> None:
-    inner = request(PATH)
-    warm = connect()
-    for _ in range(3):
-        warm.send(inner)
-        assert warm.answer()[2] == IMAGE.manifest
-    outer = connect()
-    # The body comes in a segment of its own, after the answer to the head.
-    outer.send(request("/v2/", f"Content-Length: {len(inner)}"))
-    assert outer.answer()[2] == b"{}"
-    outer.send(inner)
-    outer.send(request(f"/v2/team/app/manifests/{NEWER.digest}"))
-    assert outer.answer()[2] == NEWER.manifest
+    inner, other, attack = request(PATH), opened(connect), opened(connect)
+    attack.send(request("/v2/", f"Content-Length: {len(inner)}"))
+    assert attack.answer()[2] == b"{}"
+    settle(other)
+    attack.send(inner)
+    settle(other)
+    attack.send(request(f"/v2/team/app/manifests/{NEWER.digest}"))
+    assert attack.answer()[2] == NEWER.manifest
 
 
 def test_a_request_that_ends_another_ones_headers_is_not_answered(
     connect: Callable[[], Raw],
 ) -> None:
-    inner = request(PATH)
-    warm = connect()
-    for _ in range(3):
-        warm.send(inner)
-        assert warm.answer()[2] == IMAGE.manifest
-    outer = connect()
-    outer.send(f"GET /v2/team/app/manifests/{NEWER.digest} HTTP/1.1\r\nX-Note: ".encode())
-    assert warm_again(warm, inner)  # by now the half has been read
-    outer.send(inner)
-    assert outer.answer()[2] == NEWER.manifest
-
-
-def warm_again(connection: Raw, asked: bytes) -> bool:
-    connection.send(asked)
-    return connection.answer()[2] == IMAGE.manifest
+    other, attack = opened(connect), opened(connect)
+    attack.send(f"GET /v2/team/app/manifests/{NEWER.digest} HTTP/1.1\r\nX-Note: ".encode())
+    settle(other)
+    attack.send(request(PATH))
+    assert attack.answer()[2] == NEWER.manifest
+    # Such a connection is never trusted again, but served.
+    attack.send(request(PATH))
+    assert attack.answer()[2] == IMAGE.manifest
 
 
 def test_pipelined_requests_are_answered_in_order(connect: Callable[[], Raw]) -> None:
@@ -170,13 +188,20 @@ def test_pipelined_requests_are_answered_in_order(connect: Callable[[], Raw]) ->
         connection.send(second + first + second)
         bodies = [connection.answer()[2] for _ in range(3)]
         assert bodies == [NEWER.manifest, IMAGE.manifest, NEWER.manifest]
-    slow, fast = request("/v2/team/app/tags/list"), first
-    other = connect()
-    for _ in range(5):
-        other.send(slow)
-        other.send(fast)
-        assert b"latest" in other.answer()[2]
-        assert other.answer()[2] == IMAGE.manifest
+
+
+def test_a_known_answer_does_not_overtake_one_under_way(
+    gateway: Client, connect: Callable[[], Raw], slow: threading.Event
+) -> None:
+    other, connection = opened(connect), opened(connect)
+    slow.clear()
+    connection.send(request("/v2/team/app/tags/list"))
+    settle(other)
+    connection.send(request(PATH))
+    settle(other)
+    slow.set()
+    assert b"latest" in connection.answer()[2]
+    assert connection.answer()[2] == IMAGE.manifest
 
 
 def test_nonsense_after_a_request_is_refused(connect: Callable[[], Raw]) -> None:
