@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from niximage.api.base import GROUP
+from niximage.api.build_class import CLASS_PLURAL
+from niximage.api.image import PLURAL
 from niximage.bucket import ObjectStore, open_store
 from support.kubernetes import Cluster
 from support.strict_gcs import StrictGcs, serving
@@ -53,7 +55,13 @@ def acceptance(tools: Path) -> "Iterator[Acceptance]":
 
 @pytest.fixture(scope="session")
 def cluster(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A control plane with the CRD: etcd, API server, controller manager; no node."""
+    """A control plane with the CRDs: etcd, API server, controller manager; no node.
+
+    NIXIMAGE_TEST_CONTROL_PLANE names the kubeconfig of one that is up, to save its start.
+    """
+    if kept := os.environ.get("NIXIMAGE_TEST_CONTROL_PLANE"):
+        yield _with_crds(Cluster(tools / "kubectl", Path(kept)))
+        return
     state = tmp_path_factory.mktemp("cluster") / "state"
     program = [sys.executable, str(PROJECT / "cluster")]
     mode = ["--state", str(state), "--mode", "control-plane"]
@@ -62,14 +70,18 @@ def cluster(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
             [*program, "up", *mode], capture_output=True, text=True, timeout=280, check=False
         )
         assert up.returncode == 0, up.stdout + up.stderr
-        found = Cluster(tools / "kubectl", state / "kubeconfig")
-        found.do("apply", "-k", str(PROJECT / "crds"))
-        found.do("wait", "--for=condition=Established", f"crd/niximages.{GROUP}", "--timeout=30s")
-        yield found
+        yield _with_crds(Cluster(tools / "kubectl", state / "kubeconfig"))
     finally:
         subprocess.run(
             [*program, "down", "--state", str(state)], capture_output=True, timeout=60, check=True
         )
+
+
+def _with_crds(found: Cluster) -> Cluster:
+    found.do("apply", "-k", str(PROJECT / "crds"))
+    for plural in (PLURAL, CLASS_PLURAL):
+        found.do("wait", "--for=condition=Established", f"crd/{plural}.{GROUP}", "--timeout=30s")
+    return found
 
 
 def free_port() -> int:

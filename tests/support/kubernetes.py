@@ -99,6 +99,16 @@ def nix_image(namespace: str, name: str = "web", **spec: Any) -> Json:
     }
 
 
+def nix_build_class(name: str = "standard", **spec: Any) -> Json:
+    """A NixBuildClass to apply."""
+    return {
+        "apiVersion": "niximage.dev/v1alpha1",
+        "kind": "NixBuildClass",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+
 def conditions(image: Json | None) -> dict[str, str]:
     """The conditions as `type: status/reason`."""
     found = ((image or {}).get("status") or {}).get("conditions") or []

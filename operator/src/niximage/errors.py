@@ -28,6 +28,8 @@ class Reason(enum.StrEnum):
     PROGRESSING_WITH_RETRY = "ProgressingWithRetry"
     NEW_REVISION = "NewRevision"
     SUSPENDED = "Suspended"
+    QUEUED = "Queued"
+    WAITING_FOR_CLASS = "WaitingForClass"
 
     # The input is at fault: Terminal.
     INVALID_SPEC = "InvalidSpec"
@@ -42,6 +44,8 @@ class Reason(enum.StrEnum):
     FILE_CONFLICT = "FileConflict"
     BUILD_TIMEOUT = "BuildTimeout"
     OUT_OF_MEMORY = "OutOfMemory"
+    POLICY_DENIED = "PolicyDenied"
+    DIGEST_MISMATCH = "DigestMismatch"
 
     # The world was in the way: Retryable.
     SOURCE_UNAVAILABLE = "SourceUnavailable"

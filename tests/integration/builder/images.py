@@ -9,7 +9,8 @@ from integration.nix.demo import SYSTEM
 from niximage.api.base_image import Base, NixImageReference
 from niximage.api.build import PinnedBase, PinnedSource, PublishResult
 from niximage.api.image import Metadata, NixImage
-from niximage.api.spec import Config, GitRef, GitSource, NixImageSpec, Source
+from niximage.api.source import GitRef, GitSource, Source
+from niximage.api.spec import Config, NixImageSpec
 from niximage.bucket import ObjectStore, keys, open_store
 from niximage.builder.local import build_image
 from niximage.nix.programs import NixStore

@@ -27,7 +27,7 @@ _numbers = itertools.count(1)
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
     """A new namespace."""
-    name = f"team-{next(_numbers)}"
+    name = f"team-{os.getpid()}-{next(_numbers)}"
     cluster.do("create", "namespace", name)
     yield name
     # The next test's operator must not find what this one left.

@@ -7,7 +7,7 @@ import pytest
 
 from integration.conftest import free_port
 from integration.source.conftest import Repository, Script
-from niximage.api.spec import Source
+from niximage.api.source import Source
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 from niximage.source import resolve
 

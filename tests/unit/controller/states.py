@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Any
 
-from niximage.api.build import PinnedSource, PublishResult, input_hash
+from niximage.api.build import BuildRequest, PinnedSource, PublishResult, input_hash
 from niximage.api.image import NixImage
 from niximage.api.status import NixImageStatus
 from niximage.controller.answers import Decision
@@ -55,6 +55,10 @@ def nix_image(
 
 def inputs(image: NixImage, revision: str = REVISION) -> str:
     return input_hash(image, pinned(revision), SETTINGS.system)
+
+
+def request(image: NixImage) -> BuildRequest:
+    return BuildRequest.of(image, pinned(), SETTINGS.system)
 
 
 def job(

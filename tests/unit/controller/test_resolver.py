@@ -3,10 +3,11 @@
 import asyncio
 
 from niximage.api.build import PinnedSource
-from niximage.api.spec import Source
+from niximage.api.source import Source
 from niximage.controller.resolver import Resolver
 from niximage.errors import Reason, Retryable, Terminal
 
+NIXPKGS = "https://example.org/nixpkgs"
 CHANNEL = Source.model_validate({"nixpkgs": {"channel": "nixos-26.05"}})
 
 
@@ -27,7 +28,7 @@ class Server:
         self.gate: asyncio.Event | None = None
         self.resolver = Resolver(self.answer, retry_delay=10, clock=lambda: self.now)
 
-    async def answer(self, source: Source) -> PinnedSource:
+    async def answer(self, source: Source, nixpkgs_url: str) -> PinnedSource:
         self.asked += 1
         self.asking.set()
         if self.gate is not None:
@@ -41,7 +42,8 @@ async def test_a_thousand_askers_ask_once() -> None:
     server = Server()
     server.gate = asyncio.Event()
     askers = [
-        asyncio.create_task(server.resolver.resolve(CHANNEL, max_age=600)) for _ in range(1000)
+        asyncio.create_task(server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600))
+        for _ in range(1000)
     ]
     await server.asking.wait()
     server.gate.set()
@@ -51,17 +53,17 @@ async def test_a_thousand_askers_ask_once() -> None:
 
 async def test_an_answer_is_kept_as_long_as_the_asker_allows() -> None:
     server = Server()
-    first = await server.resolver.resolve(CHANNEL, max_age=600)
+    first = await server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600)
     server.now = 599
-    assert await server.resolver.resolve(CHANNEL, max_age=600) == first
+    assert await server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600) == first
     server.now = 600
-    assert await server.resolver.resolve(CHANNEL, max_age=600) != first
+    assert await server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600) != first
 
 
 async def test_paths_of_one_repository_share_the_question_and_keep_their_paths() -> None:
     server = Server()
-    one = await server.resolver.resolve(git("one"), max_age=600)
-    two = await server.resolver.resolve(git("two"), max_age=600)
+    one = await server.resolver.resolve(git("one"), nixpkgs_url=NIXPKGS, max_age=600)
+    two = await server.resolver.resolve(git("two"), nixpkgs_url=NIXPKGS, max_age=600)
     assert isinstance(one, PinnedSource)
     assert isinstance(two, PinnedSource)
     assert (one.path, two.path) == ("one", "two")
@@ -72,22 +74,31 @@ async def test_paths_of_one_repository_share_the_question_and_keep_their_paths()
 async def test_a_passing_failure_is_remembered_shortly() -> None:
     server = Server()
     server.error = Retryable(Reason.SOURCE_UNAVAILABLE, "503")
-    assert await server.resolver.resolve(CHANNEL, max_age=600) is server.error
+    assert await server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600) is server.error
     server.now = 9
-    await server.resolver.resolve(CHANNEL, max_age=600)
+    await server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600)
     assert server.asked == 1
     server.now = 10
     server.error = None
-    assert isinstance(await server.resolver.resolve(CHANNEL, max_age=600), PinnedSource)
+    assert isinstance(
+        await server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600), PinnedSource
+    )
 
 
 async def test_an_asker_that_gives_up_does_not_cancel_the_others() -> None:
     server = Server()
     server.gate = asyncio.Event()
-    first = asyncio.create_task(server.resolver.resolve(CHANNEL, max_age=600))
+    first = asyncio.create_task(server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600))
     await server.asking.wait()
-    second = asyncio.create_task(server.resolver.resolve(CHANNEL, max_age=600))
+    second = asyncio.create_task(server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600))
     first.cancel()
     await asyncio.wait([first])
     server.gate.set()
     assert isinstance(await second, PinnedSource)
+
+
+async def test_channels_of_two_nixpkgs_are_two_questions() -> None:
+    server = Server()
+    first = await server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600)
+    other = "https://mirror.example.org/nixpkgs"
+    assert await server.resolver.resolve(CHANNEL, nixpkgs_url=other, max_age=600) != first

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from niximage.api.spec import Source
+from niximage.api.source import Source
 from niximage.source.resolve import Wanted, find_ref, near_names, parse_refs, wanted
 
 A, B = "a" * 40, "b" * 64

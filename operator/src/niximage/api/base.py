@@ -1,6 +1,7 @@
 """What all API models share."""
 
 import datetime as dt
+import json
 import re
 from typing import Annotated, Any, Final
 
@@ -37,6 +38,15 @@ def cel(*rules: tuple[str, str]) -> dict[str, JsonValue]:
     return {"x-kubernetes-validations": [{"rule": r, "message": m} for r, m in rules]}
 
 
+def worded(pattern: str, words: str) -> Any:
+    """A string's pattern, with the sentence that users read when theirs does not match.
+
+    The pattern alone would be told as a regular expression.
+    """
+    rule = f"self.matches({json.dumps(pattern)})"
+    return Field(pattern=pattern, json_schema_extra=cel((rule, words)))
+
+
 def list_set() -> dict[str, JsonValue]:
     """Schema extras of a list that is a set: no item twice, order without meaning."""
     return {"x-kubernetes-list-type": "set"}
@@ -58,7 +68,9 @@ _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 Duration = Annotated[
-    str, Field(pattern=r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$", min_length=2, max_length=32)
+    str,
+    worded(r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$", "write a duration as 90s, 10m or 1h30m"),
+    Field(min_length=2, max_length=32),
 ]
 """A duration as Go and Flux write it: `90s`, `10m`, `1h30m`."""
 

@@ -234,6 +234,19 @@ def read_message(model: type[_Document], data: str | bytes, limit: int) -> _Docu
         ) from None
 
 
+_NO_SHAPE: Final = (
+    # Known by what they are pinned to.
+    "source",
+    "base",
+    # About when, where and how builds run, and what becomes of their image.
+    "build",
+    "interval",
+    "output",
+    "suspend",
+    "timeout",
+)
+
+
 def input_hash(
     image: NixImage, source: PinnedSource, system: str, base: PinnedBase | None = None
 ) -> str:
@@ -257,7 +270,7 @@ def input_hash(
 def _shape(spec: NixImageSpec) -> dict[str, Any]:
     """The parts of a spec that shape the image, spelled alike where they mean the same."""
     shape = spec.to_json()
-    for other in ("source", "base", "interval", "timeout", "suspend", "output"):
+    for other in _NO_SHAPE:
         shape.pop(other, None)
     shape["packages"] = sorted(spec.packages)
     for where, field in (

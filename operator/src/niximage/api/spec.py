@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from niximage.api.base import Duration, Model, cel, list_map, list_set, seconds
+from niximage.api.base import Duration, Model, cel, list_map, list_set, seconds, worded
 from niximage.api.base_image import Base
 from niximage.api.contents import (
     FILES_LIMIT,
@@ -20,12 +20,10 @@ from niximage.api.contents import (
     check_files,
     image_files,
 )
+from niximage.api.placement import BuildSettings
+from niximage.api.source import ATTRIBUTE_PATTERN, Source
 
-ATTRIBUTE_PATTERN: Final = r"[A-Za-z_][A-Za-z0-9_'+-]*(\.[A-Za-z0-9_][A-Za-z0-9_'+-]*)*"
 PACKAGE_PATTERN: Final = rf"^{ATTRIBUTE_PATTERN}(\^(\*|[a-z][A-Za-z0-9_]*(,[a-z][A-Za-z0-9_]*)*))?$"
-COMMIT_PATTERN: Final = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
-# No leading dash, so that a ref can never be read as an option of git.
-REF_PATTERN: Final = r"^[A-Za-z0-9_][A-Za-z0-9_./+@-]*$"
 
 MIN_INTERVAL: Final = 60  # seconds
 MAX_INTERVAL: Final = 744 * 3600
@@ -34,119 +32,18 @@ MAX_TIMEOUT: Final = 24 * 3600
 
 Package = Annotated[
     str,
+    worded(
+        PACKAGE_PATTERN,
+        "write an attribute path such as python3Packages.requests; openssl^bin,out selects outputs",
+    ),
     Field(
-        pattern=PACKAGE_PATTERN,
         max_length=128,
         description="An attribute path such as `python3Packages.requests`; "
         "`openssl^bin,out` selects outputs, `openssl^*` all of them.",
     ),
 ]
-RefName = Annotated[str, Field(pattern=REF_PATTERN, max_length=255)]
-Commit = Annotated[str, Field(pattern=COMMIT_PATTERN)]
 Argument = Annotated[str, Field(max_length=4096)]
 AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00-\x1f]*$", max_length=1024)]
-
-
-class NixpkgsSource(Model):
-    """nixpkgs, from the URL that the operator is set up with."""
-
-    model_config = ConfigDict(
-        json_schema_extra=cel(
-            (
-                "has(self.channel) != has(self.revision)",
-                "set exactly one of channel and revision",
-            )
-        )
-    )
-
-    channel: (
-        Annotated[str, Field(pattern=r"^(nixos|nixpkgs)-[a-z0-9.-]+$", max_length=64)] | None
-    ) = Field(default=None, description="A channel branch, for example `nixos-26.05`.")
-    revision: Commit | None = Field(default=None, description="A commit of nixpkgs.")
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.channel is None) == (self.revision is None):
-            raise ValueError("set exactly one of channel and revision")
-        return self
-
-
-class GitRef(Model):
-    """Which commit of a repository: a branch, a tag, a full ref name, or the commit itself."""
-
-    model_config = ConfigDict(
-        json_schema_extra=cel(
-            (
-                (
-                    "[has(self.branch), has(self.tag), has(self.name), has(self.commit)]"
-                    ".filter(x, x).size() == 1"
-                ),
-                "set exactly one of branch, tag, name and commit",
-            )
-        )
-    )
-
-    branch: RefName | None = None
-    tag: RefName | None = None
-    name: (
-        Annotated[str, Field(pattern=r"^refs/[A-Za-z0-9_][A-Za-z0-9_./+@-]*$", max_length=255)]
-        | None
-    ) = Field(default=None, description="A full ref name, for example `refs/pull/420/head`.")
-    commit: Commit | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        given = [x for x in (self.branch, self.tag, self.name, self.commit) if x is not None]
-        if len(given) != 1:
-            raise ValueError("set exactly one of branch, tag, name and commit")
-        return self
-
-
-class GitSource(Model):
-    """A package set in a Git repository: a Nix file that nixpkgs' callers could import."""
-
-    model_config = ConfigDict(
-        json_schema_extra=cel(
-            (
-                "!has(self.path) || !self.path.split('/').exists(p, p == '..')",
-                "path must stay inside the repository: no '..'",
-            )
-        )
-    )
-
-    url: Annotated[str, Field(pattern=r"^(https?|ssh)://[^\s'\"]+$", max_length=1024)]
-    ref: GitRef
-    path: Annotated[str, Field(pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$", max_length=512)] = Field(
-        default=".", description="The file or folder to import, relative to the repository."
-    )
-    attr: Annotated[str, Field(pattern=rf"^{ATTRIBUTE_PATTERN}$", max_length=128)] | None = Field(
-        default=None, description="The attribute of the imported value that holds the packages."
-    )
-
-    @model_validator(mode="after")
-    def _path_stays_inside(self) -> Self:
-        if ".." in self.path.split("/"):
-            raise ValueError("path must stay inside the repository: no '..'")
-        return self
-
-
-class Source(Model):
-    """Where the packages come from: exactly one kind; there is no default."""
-
-    model_config = ConfigDict(
-        json_schema_extra=cel(
-            ("has(self.nixpkgs) != has(self.git)", "set exactly one of nixpkgs and git")
-        )
-    )
-
-    nixpkgs: NixpkgsSource | None = None
-    git: GitSource | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.nixpkgs is None) == (self.git is None):
-            raise ValueError("set exactly one of nixpkgs and git")
-        return self
 
 
 class EnvironmentVariable(Model):
@@ -285,6 +182,7 @@ class NixImageSpec(Model):
         description="Of layers: `zstd`, or `gzip` for runtimes older than containerd 1.5.",
     )
     output: Output = Output()
+    build: BuildSettings = BuildSettings()
 
     @model_validator(mode="after")
     def _files_in_bounds(self) -> Self:

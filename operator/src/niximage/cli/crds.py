@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from niximage.api.crd import nix_image_crd, to_yaml
+from niximage.api.crd import crds, to_yaml
 from niximage.errors import Reason, Terminal
 
 
@@ -14,20 +14,21 @@ def run(*, write: Path | None, check: Path | None) -> None:
     Raises:
         Terminal: `check` was given, and a file is missing or differs.
     """
-    crd = nix_image_crd()
-    name, text = f"{crd['metadata']['name']}.yaml", to_yaml(crd)
+    files = {f"{crd['metadata']['name']}.yaml": to_yaml(crd) for crd in crds()}
     if check is not None:
-        path = check / name
-        if not path.is_file() or path.read_text() != text:
-            raise Terminal(
-                Reason.INVALID_SPEC,
-                f"{path} is not what the models say",
-                hint=f"Run: niximage crds --write {check}",
-            )
-        typer.echo(f"{path} is up to date")
+        for name, text in files.items():
+            path = check / name
+            if not path.is_file() or path.read_text() != text:
+                raise Terminal(
+                    Reason.INVALID_SPEC,
+                    f"{path} is not what the models say",
+                    hint=f"Run: niximage crds --write {check}",
+                )
+            typer.echo(f"{path} is up to date")
     elif write is not None:
         write.mkdir(parents=True, exist_ok=True)
-        (write / name).write_text(text)
-        typer.echo(f"wrote {write / name}")
+        for name, text in files.items():
+            (write / name).write_text(text)
+            typer.echo(f"wrote {write / name}")
     else:
-        typer.echo(text, nl=False)
+        typer.echo("---\n".join(files.values()), nl=False)

@@ -121,21 +121,20 @@ def seen(case: Case) -> NixImageStatus:
     )
 
 
-def waiting(case: Case, source: SourceStatus, words: str) -> Decision:
-    """Nothing can be built before the base is; a good image stays Ready."""
+def waiting(
+    case: Case, source: SourceStatus | None, words: str, reason: Reason = Reason.PROGRESSING
+) -> Decision:
+    """Nothing can be built before something else is there; a good image stays Ready."""
     status = case.status.model_copy(
         update={"source": source, "current_build": None, "failure": None}
     )
-    resolved = say.source_resolved(_pinned_words(source))
+    resolved = () if source is None else (say.source_resolved(_pinned_words(source)),)
     if case.standing is not None:
         return Decision(
-            status=case.said(status, kept(case.standing), resolved), requeue_after=case.poll
+            status=case.said(status, kept(case.standing), *resolved), requeue_after=case.poll
         )
-    told = (
-        say.ready_unknown(Reason.PROGRESSING, words),
-        say.reconciling(Reason.PROGRESSING, words),
-    )
-    return Decision(status=case.said(status, *told, resolved), requeue_after=case.poll)
+    told = (say.ready_unknown(Reason.PROGRESSING, words), say.reconciling(reason, words))
+    return Decision(status=case.said(status, *told, *resolved), requeue_after=case.poll)
 
 
 def building(case: Case, source: SourceStatus, job: JobView | None) -> NixImageStatus:

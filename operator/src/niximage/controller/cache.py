@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pydantic
 
+from niximage.api.build_class import NixBuildClass
 from niximage.api.image import NixImage, explain
 from niximage.controller.views import JobView
 
@@ -57,6 +58,7 @@ class Cache:
         self._touched: set[tuple[str, Key]] = set()
         # A request's reply may come after the event that its object is gone.
         self._gone: dict[str, None] = {}  # UIDs, the oldest first
+        self._classes: dict[str, NixBuildClass] = {}
 
     def keys(self) -> list[Key]:
         """The keys of all images."""
@@ -117,6 +119,34 @@ class Cache:
         if not known:
             self._jobs.pop(key, None)
         return key
+
+    def classes(self) -> tuple[NixBuildClass, ...]:
+        """All build classes."""
+        return tuple(self._classes.values())
+
+    def put_class(self, body: dict[str, Any]) -> list[Key]:
+        """Learn of a class; returns the keys of the images that it may concern.
+
+        Raises:
+            pydantic.ValidationError: it is none of ours; what was known of it is forgotten.
+        """
+        name = body["metadata"]["name"]
+        before = self._classes.pop(name, None)
+        self._classes[name] = NixBuildClass.model_validate(body)
+        return [] if before == self._classes[name] else self._of_class(name)
+
+    def drop_class(self, name: str) -> list[Key]:
+        """Learn that a class is gone; returns the keys of the images that it may concern."""
+        self._classes.pop(name, None)
+        return self._of_class(name)
+
+    def _of_class(self, name: str) -> list[Key]:
+        """The images that name a class, and those that name none: it may be their default."""
+        return [
+            key
+            for key, found in self._images.items()
+            if found.image is not None and found.image.spec.build.class_name in {None, name}
+        ]
 
     def begin_list(self) -> None:
         """A full list is about to be asked for: events from now on are newer than it."""

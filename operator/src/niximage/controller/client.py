@@ -14,6 +14,7 @@ from kubernetes.aio import client as kubernetes
 from kubernetes.aio import config
 
 from niximage.api.base import GROUP, VERSION
+from niximage.api.build_class import CLASS_PLURAL
 from niximage.api.image import PLURAL
 from niximage.controller.views import MANAGED_BY, MANAGER
 from niximage.errors import Reason, Retryable, Terminal, plain_text
@@ -39,6 +40,10 @@ class Cluster(Protocol):
 
     async def list_jobs(self) -> list[Json]:
         """All build Jobs."""
+        ...
+
+    async def list_classes(self) -> list[Json]:
+        """All NixBuildClasses."""
         ...
 
     async def list_pods(self, namespace: str, job: str) -> list[Json]:
@@ -102,6 +107,10 @@ class ApiServer:
     async def list_images(self) -> list[Json]:
         """All NixImages."""
         return await self._list(GROUP, VERSION, PLURAL)
+
+    async def list_classes(self) -> list[Json]:
+        """All NixBuildClasses."""
+        return await self._list(GROUP, VERSION, CLASS_PLURAL)
 
     async def list_jobs(self) -> list[Json]:
         """All build Jobs."""

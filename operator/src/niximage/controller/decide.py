@@ -7,14 +7,15 @@ answer, so a crash, a lost event or a second call do no harm.
 
     1. suspended                           → say so, leave everything
     2. a new spec                          → say that it was seen
-    3. the source is not known             → Resolve; failed: a good image stays Ready
-    4. its base is not known               → FindBase; not ready: wait for it
-    5. these inputs are what is published  → Ready
-    6. these inputs failed                 → Stalled, or wait until the retry is due
-    7. a Job is at it                      → Building
-    8. a Job ended                         → ReadOutcome
-    9. the bucket holds the image          → FindPublished, Ready
-   10. otherwise                           → CreateJob
+    3. its class is not known              → wait for it; not allowed by it: Stalled
+    4. the source is not known             → Resolve; failed: a good image stays Ready
+    5. its base is not known               → FindBase; not ready: wait for it
+    6. these inputs are what is published  → Ready
+    7. these inputs failed                 → Stalled, or wait until the retry is due
+    8. a Job is at it                      → Building
+    9. a Job ended                         → ReadOutcome
+   10. the bucket holds the image          → FindPublished, Ready
+   11. otherwise                           → CreateJob
 """
 
 import datetime as dt
@@ -32,6 +33,7 @@ from niximage.controller.settings import Settings
 from niximage.controller.views import (
     Absent,
     BaseWanting,
+    ClassWanting,
     CreateJob,
     DeleteJob,
     FindBase,
@@ -66,10 +68,15 @@ def decide(image: NixImage, observed: Observed, now: dt.datetime, settings: Sett
         return Decision()  # its Jobs go with it: they are owned
     if image.spec.suspend:
         return answers.suspended(case)
-    if not case.is_current:
+    if not case.is_current and observed.policy is None:
         return Decision(looks=(Resolve(),), status=answers.seen(case))
     if observed.refused is not None:
         return answers.failed(case, observed.refused, image.status.source, "")
+    match observed.policy:
+        case ClassWanting(words):
+            return answers.waiting(case, image.status.source, words, Reason.WAITING_FOR_CLASS)
+        case NixImageError() as error:
+            return answers.failed(case, error, image.status.source, "")
     failure = image.status.failure
     if (
         failure is not None

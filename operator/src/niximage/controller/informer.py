@@ -16,6 +16,7 @@ from typing import Any
 import kopf
 
 from niximage.api.base import GROUP, VERSION
+from niximage.api.build_class import CLASS_PLURAL
 from niximage.api.image import PLURAL
 from niximage.controller.views import MANAGED_BY, MANAGER
 
@@ -26,7 +27,7 @@ Seen = Callable[[str, dict[str, Any]], None]
 async def watch(
     seen: Seen, *, stop: asyncio.Event | None = None, liveness: str | None = None
 ) -> None:
-    """Watch NixImages and build Jobs until told to stop, or by SIGTERM and SIGINT.
+    """Watch NixImages, NixBuildClasses and build Jobs until told to stop, or by SIGTERM and SIGINT.
 
     Args:
         seen: learns of each event, in order for each object; must not block or raise.
@@ -44,6 +45,10 @@ async def watch(
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def image(event: kopf.RawEvent, **_: Any) -> None:
         seen(PLURAL, dict(event))
+
+    @kopf.on.event(GROUP, VERSION, CLASS_PLURAL, registry=registry)
+    async def build_class(event: kopf.RawEvent, **_: Any) -> None:
+        seen(CLASS_PLURAL, dict(event))
 
     @kopf.on.event("batch", "v1", "jobs", registry=registry)
     async def job(event: kopf.RawEvent, **_: Any) -> None:

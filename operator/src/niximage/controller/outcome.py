@@ -13,7 +13,7 @@ from niximage.api.build import (
     PublishResult,
     read_message,
 )
-from niximage.controller.job import BUILD, PUBLISH
+from niximage.controller.pod import BUILD, PUBLISH
 from niximage.controller.views import Absent, JobState, JobView
 from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
 

@@ -12,12 +12,15 @@ from dataclasses import replace
 from typing import Final
 
 from niximage.api.base import seconds
+from niximage.api.build_class import NixBuildClass
+from niximage.api.image import NixImage
 from niximage.api.status import NixImageStatus
 from niximage.bucket.records import find_build
 from niximage.bucket.store import ObjectStore
 from niximage.controller.answers import invalid
 from niximage.controller.bases import find_base
 from niximage.controller.cache import Cache, CachedImage, Key
+from niximage.controller.classes import denied, find_class, with_class
 from niximage.controller.client import Cluster, Conflict, NotThere
 from niximage.controller.decide import decide
 from niximage.controller.job import job_manifest
@@ -26,6 +29,7 @@ from niximage.controller.resolver import Resolver
 from niximage.controller.settings import Settings
 from niximage.controller.views import (
     Absent,
+    ClassWanting,
     CreateJob,
     DeleteJob,
     Effect,
@@ -89,7 +93,9 @@ class Reconciler:
             if cached.image is None:
                 await self._write(key, cached, invalid(cached.problem, cached, self._clock()))
                 return None
-            decision = decide(cached.image, observed, self._clock(), self._settings)
+            policy, settings = self._policy(cached.image)
+            observed = replace(observed, policy=policy)
+            decision = decide(cached.image, observed, self._clock(), settings)
             if decision.status is not None and not decision.effects:
                 cached = await self._write(key, cached, decision.status)
                 if cached is None or cached.image is None:
@@ -97,11 +103,22 @@ class Reconciler:
             if not decision.looks and not decision.effects:
                 return decision.requeue_after
             for look in decision.looks:
-                observed = await self._look(look, cached, observed)
+                observed = await self._look(look, cached, observed, settings)
             for effect in decision.effects:
-                observed = await self._perform(effect, cached, observed)
+                observed = await self._perform(effect, cached, observed, settings)
         log.error("%s/%s: no end after %d rounds", *key, ROUNDS)
         raise Retryable(Reason.INTERNAL_ERROR, f"{key[0]}/{key[1]} came to no end")
+
+    def _policy(self, image: NixImage) -> tuple[ClassWanting | NixImageError | None, Settings]:
+        """What stands against a build of the image, and the settings that its class gives it."""
+        found = find_class(image.spec.build.class_name, self._cache.classes())
+        match found:
+            case ClassWanting():
+                return found, self._settings
+            case NixBuildClass():
+                return denied(image, found), with_class(self._settings, found)
+            case None:
+                return None, self._settings
 
     async def _write(
         self, key: Key, cached: CachedImage, status: NixImageStatus
@@ -120,12 +137,18 @@ class Reconciler:
         self._cache.put_image(written)
         return written
 
-    async def _look(self, look: Look, cached: CachedImage, observed: Observed) -> Observed:
+    async def _look(
+        self, look: Look, cached: CachedImage, observed: Observed, settings: Settings
+    ) -> Observed:
         assert cached.image is not None
         spec = cached.image.spec
         match look:
             case Resolve():
-                source = await self._resolver.resolve(spec.source, max_age=seconds(spec.interval))
+                source = await self._resolver.resolve(
+                    spec.source,
+                    nixpkgs_url=settings.nixpkgs_url,
+                    max_age=seconds(spec.interval),
+                )
                 return replace(observed, source=source)
             case FindBase(name):
                 metadata = cached.image.metadata
@@ -161,11 +184,13 @@ class Reconciler:
             return replace(observed, refused=error)
         return replace(observed, outcome=said)
 
-    async def _perform(self, effect: Effect, cached: CachedImage, observed: Observed) -> Observed:
+    async def _perform(
+        self, effect: Effect, cached: CachedImage, observed: Observed, settings: Settings
+    ) -> Observed:
         try:
             match effect:
                 case CreateJob():
-                    job = await self._create(effect, cached)
+                    job = await self._create(effect, cached, settings)
                 case DeleteJob(old):
                     log.info("deleting Job %s/%s (%s)", old.namespace, old.name, old.state.value)
                     await self._cluster.delete_job(old.namespace, old.name, old.uid)
@@ -176,10 +201,10 @@ class Reconciler:
         others = tuple(j for j in observed.jobs if j.name != job.name)
         return replace(observed, jobs=(*others, job))
 
-    async def _create(self, create: CreateJob, cached: CachedImage) -> JobView:
+    async def _create(self, create: CreateJob, cached: CachedImage, settings: Settings) -> JobView:
         """Create the Job, or adopt the one of that name, whoever asked for it first."""
         assert cached.image is not None
-        manifest = job_manifest(cached.image, create, self._settings)
+        manifest = job_manifest(cached.image, create, settings)
         namespace = cached.image.metadata.namespace
         try:
             created = await self._cluster.create_job(manifest)

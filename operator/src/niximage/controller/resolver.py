@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from niximage.api.build import PinnedSource
 from niximage.api.canonical import canonical_hash
-from niximage.api.spec import Source
+from niximage.api.source import Source
 from niximage.errors import NixImageError, Retryable
 
-Ask = Callable[[Source], Awaitable[PinnedSource]]
+Ask = Callable[[Source, str], Awaitable[PinnedSource]]
+"""Takes a source, and the repository that `source.nixpkgs` means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +40,25 @@ class Resolver:
         self._answers: dict[str, _Answer] = {}
         self._asking: dict[str, asyncio.Task[_Answer]] = {}
 
-    async def resolve(self, source: Source, *, max_age: float) -> PinnedSource | NixImageError:
+    async def resolve(
+        self, source: Source, *, nixpkgs_url: str, max_age: float
+    ) -> PinnedSource | NixImageError:
         """The pinned source, from an answer of at most `max_age` seconds.
+
+        Args:
+            source: what the spec says.
+            nixpkgs_url: the repository that `source.nixpkgs` means.
+            max_age: seconds.
 
         Returns:
             The revision, or the error that asking for it met.
         """
-        key = canonical_hash(_moving_part(source))
+        key = canonical_hash(_moving_part(source, nixpkgs_url))
         known = self._answers.get(key)
         if known is None or self._clock() - known.at >= self._lifetime(known, max_age):
             task = self._asking.get(key)
             if task is None:
-                task = asyncio.create_task(self._answer(key, source))
+                task = asyncio.create_task(self._answer(key, source, nixpkgs_url))
                 self._asking[key] = task
             # Shielded: the one who asked first may be cancelled, the others still wait.
             known = await asyncio.shield(task)
@@ -64,11 +72,11 @@ class Resolver:
     def _lifetime(self, answer: _Answer, max_age: float) -> float:
         return min(max_age, self._retry_delay) if isinstance(answer.pinned, Retryable) else max_age
 
-    async def _answer(self, key: str, source: Source) -> _Answer:
+    async def _answer(self, key: str, source: Source, nixpkgs_url: str) -> _Answer:
         try:
             pinned: PinnedSource | NixImageError
             try:
-                pinned = await self._ask(source)
+                pinned = await self._ask(source, nixpkgs_url)
             except NixImageError as error:
                 pinned = error
             answer = _Answer(self._clock(), pinned)
@@ -78,9 +86,9 @@ class Resolver:
             del self._asking[key]
 
 
-def _moving_part(source: Source) -> dict[str, object]:
+def _moving_part(source: Source, nixpkgs_url: str) -> dict[str, object]:
     """What a server is asked about: two images of one branch ask the same, whatever the path."""
     if source.git is not None:
         return {"url": source.git.url, "ref": source.git.ref.to_json()}
     assert source.nixpkgs is not None
-    return {"nixpkgs": source.nixpkgs.to_json()}
+    return {"url": nixpkgs_url, "nixpkgs": source.nixpkgs.to_json()}

@@ -7,7 +7,10 @@ import random
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from niximage.api.image import PLURAL
+import pydantic
+
+from niximage.api.build_class import CLASS_PLURAL
+from niximage.api.image import PLURAL, explain
 from niximage.bucket.store import ObjectStore
 from niximage.controller.cache import Cache, CachedImage, Key
 from niximage.controller.client import ApiServer, Cluster, Conflict, NotThere
@@ -40,8 +43,8 @@ class Operator:
             cluster=cluster,
             store=store,
             resolver=Resolver(
-                lambda source: resolve(
-                    source, nixpkgs_url=settings.nixpkgs_url, timeout=RESOLVE_TIMEOUT
+                lambda source, nixpkgs_url: resolve(
+                    source, nixpkgs_url=nixpkgs_url, timeout=RESOLVE_TIMEOUT
                 ),
                 retry_delay=settings.retry_delay,
             ),
@@ -53,6 +56,9 @@ class Operator:
         try:
             gone = event["type"] == "DELETED"
             body = event["object"]
+            if plural == CLASS_PLURAL:
+                self._class_seen(body, gone=gone)
+                return
             if plural == PLURAL:
                 key = (body["metadata"]["namespace"], body["metadata"]["name"])
                 if gone:
@@ -68,12 +74,30 @@ class Operator:
         except Exception:
             log.exception("an event that was not understood: %s", event.get("type"))
 
+    def _class_seen(self, body: dict[str, Any], *, gone: bool) -> None:
+        """Learn of a class, and have its images looked at."""
+        name = body["metadata"]["name"]
+        try:
+            keys = self._cache.drop_class(name) if gone else self._cache.put_class(body)
+        except pydantic.ValidationError as error:
+            log.warning("the NixBuildClass %s is not valid: %s", name, explain(error))
+            keys = self._cache.drop_class(name)
+        for key in keys:
+            self._queue.add(key)
+
     async def list_all(self) -> None:
         """Replace the cache by full lists, and have every image looked at.
 
         Raises:
             Retryable: the API server does not answer.
         """
+        classes = await self._cluster.list_classes()
+        for name in {c.metadata.name for c in self._cache.classes()} - {
+            body["metadata"]["name"] for body in classes
+        }:
+            self._cache.drop_class(name)
+        for body in classes:
+            self._class_seen(body, gone=False)
         self._cache.begin_list()
         images = await self._cluster.list_images()
         jobs = await self._cluster.list_jobs()
@@ -139,8 +163,8 @@ async def run(
         except NotThere:
             raise Terminal(
                 Reason.CLUSTER_UNAVAILABLE,
-                "the cluster does not know NixImages",
-                hint="Install the CRD first: niximage crds | kubectl apply -f -",
+                "the cluster does not know NixImages and NixBuildClasses",
+                hint="Install the CRDs first: niximage crds | kubectl apply -f -",
             ) from None
         jobs = (operator.work() for _ in range(settings.workers))
         async with _background(*jobs, operator.resync()) as tasks:

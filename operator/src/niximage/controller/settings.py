@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from niximage.api.build_class import NixBuildClass
+
 EMULATOR: Final = "STORAGE_EMULATOR_HOST"
 """Where a stand-in for Google's storage answers."""
 PASSED_ON: Final = frozenset({EMULATOR, "NIXIMAGE_INSECURE_REGISTRIES"})
@@ -40,6 +42,7 @@ class Settings:
         retry_delay: seconds before the first retry; each further one waits twice as long.
         retry_delay_limit: the longest wait in seconds.
         job_ttl: seconds that a finished Job and its log are kept.
+        build_class: the class that these settings are of, once one was chosen.
         resources: what a build pod asks for.
     """
 
@@ -59,3 +62,4 @@ class Settings:
     retry_delay_limit: float = 900.0
     job_ttl: int = 3600
     resources: Resources = field(default_factory=Resources)
+    build_class: NixBuildClass | None = None

@@ -106,6 +106,13 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassWanting:
+    """The class of an image cannot be told, and why, in words for people."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class BaseWanting:
     """The NixImage below this one has no image yet, and why, in words for people."""
 
@@ -124,6 +131,7 @@ class Observed:
 
     Attributes:
         jobs: all Jobs of the image.
+        policy: why its class cannot be told, or what it asks for that its class does not allow.
         source: the pinned source, or why there is none.
         base: the pinned NixImage below this one, or why there is none.
         outcome: what the finished Job's pod said.
@@ -132,6 +140,7 @@ class Observed:
     """
 
     jobs: tuple[JobView, ...] = ()
+    policy: ClassWanting | NixImageError | None = None
     source: PinnedSource | NixImageError | None = None
     base: PinnedBase | BaseWanting | NixImageError | None = None
     outcome: PublishResult | Absent | NixImageError | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from niximage.api.build import PinnedSource
-from niximage.api.spec import GitRef, Source
+from niximage.api.source import GitRef, Source
 from niximage.errors import Reason, Retryable, Terminal
 from niximage.source.failures import shown_url
 from niximage.source.git import Deadline, must_git

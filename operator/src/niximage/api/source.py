@@ -1,0 +1,140 @@
+"""Where packages come from: one of several kinds of source, each bounded."""
+
+from typing import Annotated, Final, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from niximage.api.base import Model, cel, worded
+
+ATTRIBUTE_PATTERN: Final = r"[A-Za-z_][A-Za-z0-9_'+-]*(\.[A-Za-z0-9_][A-Za-z0-9_'+-]*)*"
+COMMIT_PATTERN: Final = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
+# No leading dash, so that a ref can never be read as an option of git.
+REF_PATTERN: Final = r"^[A-Za-z0-9_][A-Za-z0-9_./+@-]*$"
+
+RefName = Annotated[
+    str,
+    worded(REF_PATTERN, "write a ref's name; it starts with a letter, a digit or '_'"),
+    Field(max_length=255),
+]
+Commit = Annotated[
+    str,
+    worded(COMMIT_PATTERN, "write the whole commit: 40 or 64 small hex digits"),
+    Field(max_length=64),
+]
+
+
+class NixpkgsSource(Model):
+    """nixpkgs, from the URL that the operator is set up with."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "has(self.channel) != has(self.revision)",
+                "set exactly one of channel and revision",
+            )
+        )
+    )
+
+    channel: (
+        Annotated[
+            str,
+            worded(
+                r"^(nixos|nixpkgs)-[a-z0-9.-]+$",
+                "write a channel's name, for example nixos-26.05 or nixpkgs-unstable",
+            ),
+            Field(max_length=64),
+        ]
+        | None
+    ) = Field(default=None, description="A channel branch, for example `nixos-26.05`.")
+    revision: Commit | None = Field(default=None, description="A commit of nixpkgs.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.channel is None) == (self.revision is None):
+            raise ValueError("set exactly one of channel and revision")
+        return self
+
+
+class GitRef(Model):
+    """Which commit of a repository: a branch, a tag, a full ref name, or the commit itself."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                (
+                    "[has(self.branch), has(self.tag), has(self.name), has(self.commit)]"
+                    ".filter(x, x).size() == 1"
+                ),
+                "set exactly one of branch, tag, name and commit",
+            )
+        )
+    )
+
+    branch: RefName | None = None
+    tag: RefName | None = None
+    name: (
+        Annotated[str, Field(pattern=r"^refs/[A-Za-z0-9_][A-Za-z0-9_./+@-]*$", max_length=255)]
+        | None
+    ) = Field(default=None, description="A full ref name, for example `refs/pull/420/head`.")
+    commit: Commit | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [x for x in (self.branch, self.tag, self.name, self.commit) if x is not None]
+        if len(given) != 1:
+            raise ValueError("set exactly one of branch, tag, name and commit")
+        return self
+
+
+class GitSource(Model):
+    """A package set in a Git repository: a Nix file that nixpkgs' callers could import."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "!has(self.path) || !self.path.split('/').exists(p, p == '..')",
+                "path must stay inside the repository: no '..'",
+            )
+        )
+    )
+
+    url: Annotated[
+        str,
+        worded(
+            r"^(https?|ssh)://[^\s'\"]+$",
+            "write the repository as https://host/path, http://host/path or ssh://user@host/path",
+        ),
+        Field(max_length=1024),
+    ]
+    ref: GitRef
+    path: Annotated[str, Field(pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$", max_length=512)] = Field(
+        default=".", description="The file or folder to import, relative to the repository."
+    )
+    attr: Annotated[str, Field(pattern=rf"^{ATTRIBUTE_PATTERN}$", max_length=128)] | None = Field(
+        default=None, description="The attribute of the imported value that holds the packages."
+    )
+
+    @model_validator(mode="after")
+    def _path_stays_inside(self) -> Self:
+        if ".." in self.path.split("/"):
+            raise ValueError("path must stay inside the repository: no '..'")
+        return self
+
+
+class Source(Model):
+    """Where the packages come from: exactly one kind; there is no default."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            ("has(self.nixpkgs) != has(self.git)", "set exactly one of nixpkgs and git")
+        )
+    )
+
+    nixpkgs: NixpkgsSource | None = None
+    git: GitSource | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.nixpkgs is None) == (self.git is None):
+            raise ValueError("set exactly one of nixpkgs and git")
+        return self

@@ -1,0 +1,182 @@
+"""The pod of a build Job: two steps, the Restricted profile, no token.
+
+`build` runs what tenants wrote, so it gets no credentials; `publish` starts when it has
+ended, and shares with it the Nix store and one folder for the outputs, nothing else: each
+step has a home and a temporary folder of its own.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from niximage.api.build_class import NixBuildClassSpec
+from niximage.api.image import NixImage
+from niximage.api.placement import ResourceList, amount
+from niximage.api.placement import Resources as ClassResources
+from niximage.controller.settings import Settings
+from niximage.controller.views import CreateJob
+
+USER: Final = 1000  # as the Containerfile makes it
+HOME: Final = "/home/niximage"
+WORK: Final = "/build"
+BUILD: Final = "build"
+PUBLISH: Final = "publish"
+
+Json = dict[str, Any]
+
+
+def pod(image: NixImage, create: CreateJob, settings: Settings) -> Json:
+    """The pod of a build Job.
+
+    Args:
+        image: the NixImage, which may ask for resources and nodes.
+        create: the request.
+        settings: the operator's, with what the image's class says.
+
+    Raises:
+        Terminal: the spec is too large for a build.
+    """
+    environment = {
+        "HOME": HOME,
+        "NIXIMAGE_REQUEST": create.request.to_variable(),
+        "NIXIMAGE_WORK": WORK,
+        "NIXIMAGE_SUBSTITUTERS": " ".join(settings.substituters),
+        "NIXIMAGE_TRUSTED_PUBLIC_KEYS": " ".join(settings.trusted_public_keys),
+    }
+    publish = {**environment, "NIXIMAGE_BUCKET": settings.bucket, **settings.publish_environment}
+    bucket_mounts: list[Json] = []
+    bucket_volumes: list[Json] = []
+    if settings.bucket_claim:
+        bucket_mounts = [{"name": "bucket", "mountPath": urlsplit(settings.bucket).path}]
+        bucket_volumes = [
+            {"name": "bucket", "persistentVolumeClaim": {"claimName": settings.bucket_claim}}
+        ]
+    resources = _resources(image, settings)
+    return {
+        "restartPolicy": "Never",
+        "serviceAccountName": image.spec.build.service_account_name or settings.service_account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 5,  # nothing to save: all writes are safe to cut
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "initContainers": [_container(BUILD, environment, [], resources, settings)],
+        "containers": [_container(PUBLISH, publish, bucket_mounts, resources, settings)],
+        "volumes": [
+            {"name": "nix", **_store(settings)},
+            {"name": "work", "emptyDir": {"sizeLimit": "16Mi"}},
+            *(
+                {"name": f"{kind}-{step}", "emptyDir": {}}
+                for step in (BUILD, PUBLISH)
+                for kind in ("home", "tmp")
+            ),
+            *bucket_volumes,
+        ],
+        **_placement(image, settings),
+    }
+
+
+def _placement(image: NixImage, settings: Settings) -> Json:
+    """Which nodes the pod may go to; what the class says comes before what the image says."""
+    asked = image.spec.build
+    given = settings.build_class.spec if settings.build_class is not None else NixBuildClassSpec()
+    placement = {
+        "nodeSelector": {**asked.node_selector, **given.node_selector},
+        "tolerations": [t.to_json() for t in (*asked.tolerations, *given.tolerations)],
+        "priorityClassName": asked.priority_class_name or given.priority_class_name,
+        "runtimeClassName": given.runtime_class_name,
+    }
+    return {name: value for name, value in placement.items() if value}
+
+
+def _resources(image: NixImage, settings: Settings) -> Json:
+    """What a step asks for: the image's word, else its class's, else the operator's.
+
+    Nothing exceeds what the class allows: more than that was refused before, where the image
+    itself asked for it, and what nobody asked for gives way.
+    """
+    own = settings.resources
+    levels = [image.spec.build.resources]
+    most = ResourceList()
+    if settings.build_class is not None:
+        levels.append(settings.build_class.spec.resources)
+        most = settings.build_class.spec.max_resources
+    default = ClassResources(
+        requests=ResourceList(cpu=own.cpu_request, memory=own.memory_request),
+        limits=ResourceList(memory=own.memory_limit),
+    )
+    merged: dict[str, dict[str, str]] = {"requests": {}, "limits": {}}
+    for field in ("cpu", "memory", "ephemeral_storage"):
+        spelled = field.replace("_", "-")
+        limit = _first([*levels, default], "limits", field)
+        limit = _least(limit, getattr(most, field))
+        request = _first([*levels, default], "requests", field)
+        if request and limit:
+            request = _least(request, limit)
+        if request:
+            merged["requests"][spelled] = request
+        if limit:
+            merged["limits"][spelled] = limit
+    return merged
+
+
+def _first(levels: Sequence[ClassResources], kind: str, field: str) -> str | None:
+    found = (getattr(getattr(level, kind), field) for level in levels)
+    return next((quantity for quantity in found if quantity is not None), None)
+
+
+def _least(one: str | None, other: str | None) -> str | None:
+    if one is None or other is None:
+        return one or other
+    return min(one, other, key=amount)
+
+
+def _store(settings: Settings) -> Json:
+    """The volume that the Nix store lies on."""
+    store = settings.build_class.spec.store if settings.build_class is not None else None
+    if store is not None and store.ephemeral is not None:
+        claim: Json = {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": store.ephemeral.size}},
+        }
+        if store.ephemeral.storage_class_name:
+            claim["storageClassName"] = store.ephemeral.storage_class_name
+        return {"ephemeral": {"volumeClaimTemplate": {"spec": claim}}}
+    limit = store.empty_dir.size_limit if store and store.empty_dir else None
+    return {"emptyDir": {"sizeLimit": limit or settings.resources.store_limit}}
+
+
+def _container(
+    step: str,
+    environment: dict[str, str],
+    mounts: list[Json],
+    resources: Json,
+    settings: Settings,
+) -> Json:
+    return {
+        "name": step,
+        "image": settings.builder_image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["builder", step],
+        "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
+        "resources": resources,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "terminationMessagePolicy": "File",
+        "volumeMounts": [
+            {"name": "nix", "mountPath": "/nix"},
+            {"name": "work", "mountPath": WORK},
+            {"name": f"home-{step}", "mountPath": HOME},
+            {"name": f"tmp-{step}", "mountPath": "/tmp"},  # noqa: S108 (a volume of its own)
+            *mounts,
+        ],
+    }
