@@ -101,7 +101,16 @@ def test_the_system_shapes_the_hash() -> None:
 
 
 # What of a spec does not shape the image. A new field belongs here or into the hash.
-SHAPELESS = {"build", "interval", "timeout", "suspend", "output"}
+SHAPELESS = {
+    "build",
+    "concurrency_policy",
+    "failed_builds_history_limit",
+    "interval",
+    "output",
+    "successful_builds_history_limit",
+    "suspend",
+    "timeout",
+}
 
 
 def test_a_request_carries_all_that_shapes_the_image() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 from niximage.api.build import BuildRequest, PinnedSource, PublishResult, input_hash
 from niximage.api.image import NixImage
 from niximage.api.status import NixImageStatus
-from niximage.controller.answers import Decision
+from niximage.controller.case import Decision
 from niximage.controller.decide import decide, job_name
 from niximage.controller.settings import Settings
-from niximage.controller.views import Absent, JobState, JobView, Observed, Published
+from niximage.controller.views import Absent, JobState, JobView, Observed, Published, Turn
 
 NOW = dt.datetime(2026, 5, 4, 12, 0, tzinfo=dt.UTC)
 OLD_REVISION = "0" * 39 + "1"
@@ -31,7 +31,11 @@ def pinned(revision: str = REVISION) -> PinnedSource:
 
 
 def nix_image(
-    status: NixImageStatus | None = None, *, generation: int = 1, **spec: Any
+    status: NixImageStatus | None = None,
+    *,
+    generation: int = 1,
+    annotations: dict[str, str] | None = None,
+    **spec: Any,
 ) -> NixImage:
     """The NixImage team-a/web."""
     return NixImage.model_validate(
@@ -42,6 +46,7 @@ def nix_image(
                 "uid": "u-1",
                 "generation": generation,
                 "resourceVersion": "7",
+                "annotations": annotations or {},
             },
             "spec": {
                 "packages": ["hello", "curl"],
@@ -69,6 +74,8 @@ def job(
     attempt: int = 1,
     owner: str = "u-1",
     failed_for: str = "",
+    force: str = "",
+    suspended: bool = False,
 ) -> JobView:
     """The Job that builds an image."""
     digits = inputs(image, revision)
@@ -83,6 +90,10 @@ def job(
         state=state,
         failed_for=failed_for,
         created=NOW,
+        ended=NOW,
+        force=force,
+        queue="team" if suspended else "",
+        suspended=suspended,
     )
 
 
@@ -108,6 +119,11 @@ def ready(image: NixImage | None = None, revision: str = REVISION) -> NixImage:
     image = seen(image or nix_image())
     observed = Observed(source=pinned(revision), published=PUBLISHED)
     return answered(image, decide(image, observed, NOW, SETTINGS))
+
+
+def observe(**given: Any) -> Observed:
+    """What was observed, where every build may start and no pod says how far it is."""
+    return Observed(**{"turn": Turn.GRANTED, "progress": ABSENT, **given})
 
 
 def answered(image: NixImage, decision: Decision) -> NixImage:

@@ -36,6 +36,7 @@ from unit.controller.states import (
     inputs,
     job,
     nix_image,
+    observe,
     pinned,
     ready,
     result,
@@ -43,6 +44,11 @@ from unit.controller.states import (
     told,
 )
 
+GOOD = {
+    "Ready": "True/Succeeded",
+    "BuildSucceeded": "True/Succeeded",
+    "Published": "True/Succeeded",
+}
 UNREACHABLE = Retryable(Reason.SOURCE_UNAVAILABLE, "https://example.org does not answer")
 NO_BRANCH = Terminal(Reason.REFERENCE_NOT_FOUND, "there is no branch nixos-26.05")
 BROKEN = Terminal(
@@ -53,7 +59,7 @@ EVICTED = Retryable(Reason.BUILD_INTERRUPTED, "the pod is gone")
 
 def test_a_new_image_is_answered_at_once_and_its_source_looked_up() -> None:
     image = nix_image()
-    decision = decide(image, Observed(), NOW, SETTINGS)
+    decision = decide(image, observe(), NOW, SETTINGS)
     assert decision.looks == (Resolve(),)
     assert told(answered(image, decision)) == {
         "Ready": "Unknown/Progressing",
@@ -63,14 +69,14 @@ def test_a_new_image_is_answered_at_once_and_its_source_looked_up() -> None:
 
 def test_a_resolved_source_asks_the_bucket_before_any_job() -> None:
     image = seen(nix_image())
-    decision = decide(image, Observed(source=pinned()), NOW, SETTINGS)
+    decision = decide(image, observe(source=pinned()), NOW, SETTINGS)
     assert decision.looks == (FindPublished(inputs(image)),)
     assert not decision.effects
 
 
 def test_what_the_bucket_holds_is_ready_without_a_job() -> None:
     image = ready()
-    assert told(image) == {"Ready": "True/Succeeded", "SourceResolved": "True/Succeeded"}
+    assert told(image) == {**GOOD, "SourceResolved": "True/Succeeded"}
     assert image.status.image == f"127.0.0.1:5000/team-a/web@{DIGEST}"
     assert image.status.digest == DIGEST
     assert image.status.artifact is not None
@@ -79,7 +85,7 @@ def test_what_the_bucket_holds_is_ready_without_a_job() -> None:
 
 def test_what_the_bucket_lacks_is_built() -> None:
     image = seen(nix_image())
-    decision = decide(image, Observed(source=pinned(), published=ABSENT), NOW, SETTINGS)
+    decision = decide(image, observe(source=pinned(), published=ABSENT), NOW, SETTINGS)
     (create,) = decision.effects
     assert isinstance(create, CreateJob)
     assert create.name == f"web-{inputs(image)[:10]}"
@@ -90,7 +96,7 @@ def test_what_the_bucket_lacks_is_built() -> None:
 
 def test_a_live_job_is_waited_for_and_never_doubled() -> None:
     image = seen(nix_image())
-    decision = decide(image, Observed(jobs=(job(image),), source=pinned()), NOW, SETTINGS)
+    decision = decide(image, observe(jobs=(job(image),), source=pinned()), NOW, SETTINGS)
     assert not decision.effects
     assert not decision.looks
     image = answered(image, decision)
@@ -102,15 +108,15 @@ def test_a_live_job_is_waited_for_and_never_doubled() -> None:
 def test_a_job_deleted_by_hand_is_made_anew() -> None:
     image = seen(nix_image())
     building = answered(
-        image, decide(image, Observed(jobs=(job(image),), source=pinned()), NOW, SETTINGS)
+        image, decide(image, observe(jobs=(job(image),), source=pinned()), NOW, SETTINGS)
     )
-    decision = decide(building, Observed(source=pinned(), published=ABSENT), NOW, SETTINGS)
+    decision = decide(building, observe(source=pinned(), published=ABSENT), NOW, SETTINGS)
     assert [type(e) for e in decision.effects] == [CreateJob]
 
 
 def test_a_job_on_its_way_out_is_waited_for() -> None:
     image = seen(nix_image())
-    observed = Observed(jobs=(job(image, JobState.DELETING),), source=pinned(), published=ABSENT)
+    observed = observe(jobs=(job(image, JobState.DELETING),), source=pinned(), published=ABSENT)
     decision = decide(image, observed, NOW, SETTINGS)
     assert not decision.effects
     assert decision.requeue_after is not None
@@ -118,7 +124,7 @@ def test_a_job_on_its_way_out_is_waited_for() -> None:
 
 def test_a_job_of_another_object_is_never_taken_for_ours() -> None:
     image = seen(nix_image())
-    observed = Observed(jobs=(job(image, owner="u-0"),), source=pinned())
+    observed = observe(jobs=(job(image, owner="u-0"),), source=pinned())
     decision = decide(image, observed, NOW, SETTINGS)
     assert not decision.effects
     assert told(answered(image, decision))["Reconciling"] == "True/ProgressingWithRetry"
@@ -126,7 +132,7 @@ def test_a_job_of_another_object_is_never_taken_for_ours() -> None:
 
 def test_a_succeeded_job_is_believed_only_after_the_bucket_was_seen() -> None:
     image = seen(nix_image())
-    observed = Observed(jobs=(job(image, JobState.SUCCEEDED),), source=pinned())
+    observed = observe(jobs=(job(image, JobState.SUCCEEDED),), source=pinned())
     assert decide(image, observed, NOW, SETTINGS).looks == (ReadOutcome(observed.jobs[0]),)
     observed = replace(observed, outcome=result(image))
     assert decide(image, observed, NOW, SETTINGS).looks == (FindPublished(inputs(image)),)
@@ -149,7 +155,7 @@ def test_a_result_that_the_bucket_does_not_confirm_is_never_published(
     image = seen(nix_image())
     digest = lie.get("outcome", DIGEST)
     assert isinstance(digest, str)
-    observed = Observed(
+    observed = observe(
         jobs=(job(image, JobState.SUCCEEDED),),
         source=pinned(),
         outcome=result(image, digest),
@@ -165,10 +171,10 @@ def test_a_result_that_the_bucket_does_not_confirm_is_never_published(
 def test_a_moved_source_rebuilds_behind_a_ready_image() -> None:
     image = ready(revision=OLD_REVISION)
     running = job(image)
-    decision = decide(image, Observed(jobs=(running,), source=pinned()), NOW, SETTINGS)
+    decision = decide(image, observe(jobs=(running,), source=pinned()), NOW, SETTINGS)
     image = answered(image, decision)
     assert told(image) == {
-        "Ready": "True/Succeeded",
+        **GOOD,
         "SourceResolved": "True/Succeeded",
         "Outdated": "True/NewRevision",
     }
@@ -180,7 +186,7 @@ def test_a_moved_source_with_the_same_result_changes_no_image() -> None:
     before = image.status
     later = NOW + dt.timedelta(hours=1)
     image = answered(
-        image, decide(image, Observed(source=pinned(), published=PUBLISHED), later, SETTINGS)
+        image, decide(image, observe(source=pinned(), published=PUBLISHED), later, SETTINGS)
     )
     assert image.status.image == before.image
     assert image.status.artifact is not None
@@ -193,7 +199,7 @@ def test_a_moved_source_with_the_same_result_changes_no_image() -> None:
 def test_superseded_builds_are_deleted() -> None:
     image = seen(nix_image())
     old = job(image, revision=OLD_REVISION)
-    observed = Observed(jobs=(old,), source=pinned(), published=ABSENT)
+    observed = observe(jobs=(old,), source=pinned(), published=ABSENT)
     decision = decide(image, observed, NOW, SETTINGS)
     assert decision.effects[0] == DeleteJob(old)
     assert isinstance(decision.effects[1], CreateJob)
@@ -201,7 +207,7 @@ def test_superseded_builds_are_deleted() -> None:
 
 def test_nothing_is_written_when_nothing_changed() -> None:
     image = ready()
-    decision = decide(image, Observed(source=pinned()), NOW + dt.timedelta(days=1), SETTINGS)
+    decision = decide(image, observe(source=pinned()), NOW + dt.timedelta(days=1), SETTINGS)
     assert decision.status is not None
     assert decision.status.merge_patch_from(image.status.to_json()) == {}
     assert not decision.effects
@@ -210,7 +216,7 @@ def test_nothing_is_written_when_nothing_changed() -> None:
 
 def test_a_fixed_commit_is_not_polled() -> None:
     image = ready(nix_image(source={"nixpkgs": {"revision": pinned().revision}}))
-    assert decide(image, Observed(source=pinned()), NOW, SETTINGS).requeue_after is None
+    assert decide(image, observe(source=pinned()), NOW, SETTINGS).requeue_after is None
 
 
 # Failures --------------------------------------------------------------------------------------
@@ -220,7 +226,7 @@ def test_an_unreachable_source_is_tried_again_with_a_doubling_delay() -> None:
     image = seen(nix_image())
     now, delays = NOW, []
     for _ in range(4):
-        decision = decide(image, Observed(source=UNREACHABLE), now, SETTINGS)
+        decision = decide(image, observe(source=UNREACHABLE), now, SETTINGS)
         image = answered(image, decision)
         assert told(image) == {
             "Ready": "False/SourceUnavailable",
@@ -235,8 +241,8 @@ def test_an_unreachable_source_is_tried_again_with_a_doubling_delay() -> None:
 
 def test_a_waiting_retry_survives_a_restart_and_is_not_hurried() -> None:
     image = seen(nix_image())
-    image = answered(image, decide(image, Observed(source=UNREACHABLE), NOW, SETTINGS))
-    decision = decide(image, Observed(), NOW + dt.timedelta(seconds=5), SETTINGS)
+    image = answered(image, decide(image, observe(source=UNREACHABLE), NOW, SETTINGS))
+    decision = decide(image, observe(), NOW + dt.timedelta(seconds=5), SETTINGS)
     assert not decision.looks
     assert decision.requeue_after == 10
     assert decision.status is not None
@@ -245,22 +251,22 @@ def test_a_waiting_retry_survives_a_restart_and_is_not_hurried() -> None:
 
 def test_a_good_image_stays_ready_while_its_source_cannot_be_asked() -> None:
     image = ready()
-    image = answered(image, decide(image, Observed(source=UNREACHABLE), NOW, SETTINGS))
+    image = answered(image, decide(image, observe(source=UNREACHABLE), NOW, SETTINGS))
     assert told(image) == {
-        "Ready": "True/Succeeded",
+        **GOOD,
         "SourceResolved": "False/SourceUnavailable",
     }
 
 
 def test_a_reference_that_is_not_there_stalls_and_is_still_looked_for() -> None:
     image = seen(nix_image())
-    decision = decide(image, Observed(source=NO_BRANCH), NOW, SETTINGS)
+    decision = decide(image, observe(source=NO_BRANCH), NOW, SETTINGS)
     image = answered(image, decision)
     assert told(image)["Stalled"] == "True/ReferenceNotFound"
     assert "Reconciling" not in told(image)
     assert decision.requeue_after == 600
-    assert decide(image, Observed(), NOW, SETTINGS).looks == (Resolve(),)
-    again = decide(image, Observed(source=NO_BRANCH), NOW + dt.timedelta(hours=1), SETTINGS)
+    assert decide(image, observe(), NOW, SETTINGS).looks == (Resolve(),)
+    again = decide(image, observe(source=NO_BRANCH), NOW + dt.timedelta(hours=1), SETTINGS)
     assert again.status is not None
     assert again.status.merge_patch_from(image.status.to_json()) == {}
 
@@ -268,7 +274,7 @@ def test_a_reference_that_is_not_there_stalls_and_is_still_looked_for() -> None:
 def failed_build(error: Terminal | Retryable, attempt: int = 1) -> Observed:
     image = nix_image()
     failed = job(image, JobState.FAILED, attempt=attempt)
-    return Observed(jobs=(failed,), source=pinned(), outcome=error)
+    return observe(jobs=(failed,), source=pinned(), outcome=error)
 
 
 def test_a_failed_build_stalls_with_derivation_and_log() -> None:
@@ -277,6 +283,7 @@ def test_a_failed_build_stalls_with_derivation_and_log() -> None:
     assert told(image) == {
         "Ready": "False/BuildFailed",
         "Stalled": "True/BuildFailed",
+        "BuildSucceeded": "False/BuildFailed",
         "SourceResolved": "True/Succeeded",
     }
     assert image.status.failure is not None
@@ -288,7 +295,7 @@ def test_a_stalled_image_stays_stalled_whatever_becomes_of_its_job() -> None:
     image = seen(nix_image())
     image = answered(image, decide(image, failed_build(BROKEN), NOW, SETTINGS))
     for jobs in (failed_build(BROKEN).jobs, ()):
-        decision = decide(image, Observed(jobs=jobs, source=pinned()), NOW, SETTINGS)
+        decision = decide(image, observe(jobs=jobs, source=pinned()), NOW, SETTINGS)
         assert not decision.effects
         assert not decision.looks
         assert decision.status is not None
@@ -297,14 +304,14 @@ def test_a_stalled_image_stays_stalled_whatever_becomes_of_its_job() -> None:
 
 def test_a_new_revision_leaves_stalled() -> None:
     image = seen(nix_image())
-    observed = Observed(
+    observed = observe(
         jobs=(job(image, JobState.FAILED, revision=OLD_REVISION),),
         source=pinned(OLD_REVISION),
         outcome=BROKEN,
     )
     image = answered(image, decide(image, observed, NOW, SETTINGS))
     assert "Stalled" in told(image)
-    decision = decide(image, Observed(source=pinned(), published=ABSENT), NOW, SETTINGS)
+    decision = decide(image, observe(source=pinned(), published=ABSENT), NOW, SETTINGS)
     assert [type(e) for e in decision.effects] == [CreateJob]
 
 
@@ -312,12 +319,12 @@ def test_a_new_generation_gives_equal_inputs_another_chance() -> None:
     image = seen(nix_image())
     image = answered(image, decide(image, failed_build(BROKEN), NOW, SETTINGS))
     edited = nix_image(image.status, generation=2, timeout="2h")
-    edited = answered(edited, decide(edited, Observed(), NOW, SETTINGS))
+    edited = answered(edited, decide(edited, observe(), NOW, SETTINGS))
     assert "Stalled" not in told(edited)
     failed = failed_build(BROKEN).jobs
-    decision = decide(edited, Observed(jobs=failed, source=pinned()), NOW, SETTINGS)
+    decision = decide(edited, observe(jobs=failed, source=pinned()), NOW, SETTINGS)
     assert decision.effects == (DeleteJob(failed[0]),)
-    decision = decide(edited, Observed(source=pinned(), published=ABSENT), NOW, SETTINGS)
+    decision = decide(edited, observe(source=pinned(), published=ABSENT), NOW, SETTINGS)
     (create,) = decision.effects
     assert isinstance(create, CreateJob)
     assert create.attempt == 2
@@ -330,12 +337,12 @@ def test_an_interrupted_build_is_repeated_after_its_delay() -> None:
     image = answered(image, decision)
     assert told(image)["Reconciling"] == "True/ProgressingWithRetry"
     assert decision.requeue_after == 15
-    waiting = decide(image, Observed(jobs=first.jobs, source=pinned()), NOW, SETTINGS)
+    waiting = decide(image, observe(jobs=first.jobs, source=pinned()), NOW, SETTINGS)
     assert not waiting.effects
     due = NOW + dt.timedelta(seconds=15)
-    decision = decide(image, Observed(jobs=first.jobs, source=pinned()), due, SETTINGS)
+    decision = decide(image, observe(jobs=first.jobs, source=pinned()), due, SETTINGS)
     assert decision.effects == (DeleteJob(first.jobs[0]),)
-    decision = decide(image, Observed(source=pinned(), published=ABSENT), due, SETTINGS)
+    decision = decide(image, observe(source=pinned(), published=ABSENT), due, SETTINGS)
     (create,) = decision.effects
     assert isinstance(create, CreateJob)
     assert create.attempt == 2
@@ -344,7 +351,7 @@ def test_an_interrupted_build_is_repeated_after_its_delay() -> None:
 def test_an_unwritable_bucket_is_waited_for() -> None:
     image = seen(nix_image())
     error = Retryable(Reason.BUCKET_UNAVAILABLE, "gs://images answers 403")
-    observed = Observed(source=pinned(), published=error)
+    observed = observe(source=pinned(), published=error)
     image = answered(image, decide(image, observed, NOW, SETTINGS))
     assert told(image)["Ready"] == "False/BucketUnavailable"
     assert told(image)["Reconciling"] == "True/ProgressingWithRetry"
@@ -354,12 +361,12 @@ def test_a_job_that_succeeded_is_not_repeated_for_a_bucket_that_was_away() -> No
     image = seen(nix_image())
     done = job(image, JobState.SUCCEEDED)
     away = Retryable(Reason.BUCKET_UNAVAILABLE, "gs://images answers 503")
-    observed = Observed(jobs=(done,), source=pinned(), outcome=result(image), published=away)
+    observed = observe(jobs=(done,), source=pinned(), outcome=result(image), published=away)
     image = answered(image, decide(image, observed, NOW, SETTINGS))
     due = NOW + dt.timedelta(seconds=15)
-    decision = decide(image, Observed(jobs=(done,), source=pinned()), due, SETTINGS)
+    decision = decide(image, observe(jobs=(done,), source=pinned()), due, SETTINGS)
     assert decision.looks == (FindPublished(inputs(image)),)
-    observed = Observed(jobs=(done,), source=pinned(), published=PUBLISHED)
+    observed = observe(jobs=(done,), source=pinned(), published=PUBLISHED)
     assert told(answered(image, decide(image, observed, due, SETTINGS)))["Ready"] == (
         "True/Succeeded"
     )
@@ -369,7 +376,7 @@ def test_a_failed_rebuild_leaves_the_old_image_ready_and_outdated() -> None:
     image = ready(revision=OLD_REVISION)
     image = answered(image, decide(image, failed_build(BROKEN), NOW, SETTINGS))
     assert told(image) == {
-        "Ready": "True/Succeeded",
+        **GOOD,
         "SourceResolved": "True/Succeeded",
         "Outdated": "True/BuildFailed",
     }
@@ -379,7 +386,7 @@ def test_a_failed_rebuild_leaves_the_old_image_ready_and_outdated() -> None:
 def test_a_refusal_of_the_cluster_is_told_and_retried() -> None:
     image = seen(nix_image())
     refused = Retryable(Reason.CLUSTER_UNAVAILABLE, "the API server answers 403: exceeded quota")
-    decision = decide(image, Observed(source=pinned(), refused=refused), NOW, SETTINGS)
+    decision = decide(image, observe(source=pinned(), refused=refused), NOW, SETTINGS)
     image = answered(image, decision)
     assert told(image)["Ready"] == "False/ClusterUnavailable"
     assert decision.requeue_after == 15
@@ -391,7 +398,7 @@ def test_a_refusal_of_the_cluster_is_told_and_retried() -> None:
 def test_an_edited_spec_is_not_ready_until_it_is_built() -> None:
     image = ready()
     edited = nix_image(image.status, generation=2, packages=["jq"])
-    edited = answered(edited, decide(edited, Observed(), NOW, SETTINGS))
+    edited = answered(edited, decide(edited, observe(), NOW, SETTINGS))
     assert told(edited)["Ready"] == "Unknown/Progressing"
     assert edited.status.digest == DIGEST, "the last good digest stays"
 
@@ -399,15 +406,15 @@ def test_an_edited_spec_is_not_ready_until_it_is_built() -> None:
 def test_an_edit_that_changes_no_input_is_ready_at_once() -> None:
     image = ready()
     edited = nix_image(image.status, generation=2, interval="1h")
-    edited = answered(edited, decide(edited, Observed(), NOW, SETTINGS))
-    decision = decide(edited, Observed(source=pinned()), NOW, SETTINGS)
+    edited = answered(edited, decide(edited, observe(), NOW, SETTINGS))
+    decision = decide(edited, observe(source=pinned()), NOW, SETTINGS)
     assert not decision.effects
     assert told(answered(edited, decision))["Ready"] == "True/Succeeded"
 
 
 def test_a_suspended_image_is_left_alone() -> None:
     image = nix_image(ready().status, suspend=True)
-    decision = decide(image, Observed(), NOW, SETTINGS)
+    decision = decide(image, observe(), NOW, SETTINGS)
     assert not decision.looks
     assert not decision.effects
     assert told(answered(image, decision))["Ready"] == "True/Succeeded"
@@ -415,7 +422,7 @@ def test_a_suspended_image_is_left_alone() -> None:
 
 def test_an_image_suspended_before_its_first_build_says_so() -> None:
     image = nix_image(suspend=True)
-    decision = decide(image, Observed(), NOW, SETTINGS)
+    decision = decide(image, observe(), NOW, SETTINGS)
     assert told(answered(image, decision)) == {"Ready": "False/Suspended"}
 
 
@@ -424,14 +431,14 @@ def test_a_deleted_image_is_not_touched() -> None:
     image = image.model_copy(
         update={"metadata": image.metadata.model_copy(update={"deletion_timestamp": "now"})}
     )
-    decision = decide(image, Observed(jobs=(job(image),)), NOW, SETTINGS)
+    decision = decide(image, observe(jobs=(job(image),)), NOW, SETTINGS)
     assert decision == type(decision)()
 
 
 @pytest.mark.parametrize("error", [NO_BRANCH, UNREACHABLE, BROKEN, EVICTED], ids=lambda e: e.reason)
 def test_stalled_and_reconciling_never_stand_together(error: Terminal | Retryable) -> None:
     image = seen(nix_image())
-    observed = Observed(source=error) if error in (NO_BRANCH, UNREACHABLE) else failed_build(error)
+    observed = observe(source=error) if error in (NO_BRANCH, UNREACHABLE) else failed_build(error)
     conditions = told(answered(image, decide(image, observed, NOW, SETTINGS)))
     assert ("Stalled" in conditions) != ("Reconciling" in conditions)
 
@@ -445,14 +452,14 @@ WANTING = BaseWanting("waiting for the base base: there is no such NixImage")
 
 def test_an_image_upon_another_looks_for_it_once_the_source_is_known() -> None:
     image = seen(nix_image(**BASED))
-    assert decide(image, Observed(), NOW, SETTINGS).looks == (Resolve(),)
-    decision = decide(image, Observed(source=pinned()), NOW, SETTINGS)
+    assert decide(image, observe(), NOW, SETTINGS).looks == (Resolve(),)
+    decision = decide(image, observe(source=pinned()), NOW, SETTINGS)
     assert decision.looks == (FindBase("base"),)
 
 
 def test_an_image_waits_for_its_base_and_says_so() -> None:
     image = seen(nix_image(**BASED))
-    decision = decide(image, Observed(source=pinned(), base=WANTING), NOW, SETTINGS)
+    decision = decide(image, observe(source=pinned(), base=WANTING), NOW, SETTINGS)
     assert not decision.effects
     assert not decision.looks
     image = answered(image, decision)
@@ -468,7 +475,7 @@ def test_an_image_waits_for_its_base_and_says_so() -> None:
 
 def test_the_digest_of_the_base_is_an_input() -> None:
     image = seen(nix_image(**BASED))
-    observed = Observed(source=pinned(), base=BASE, published=ABSENT)
+    observed = observe(source=pinned(), base=BASE, published=ABSENT)
     (create,) = decide(image, observed, NOW, SETTINGS).effects
     other = replace(observed, base=BASE.model_copy(update={"digest": "sha256:" + "c" * 64}))
     (create_other,) = decide(image, other, NOW, SETTINGS).effects
@@ -480,15 +487,15 @@ def test_the_digest_of_the_base_is_an_input() -> None:
 
 def test_a_new_base_rebuilds_behind_a_ready_image_and_a_lost_one_changes_nothing() -> None:
     image = seen(nix_image(**BASED))
-    observed = Observed(source=pinned(), base=BASE, published=PUBLISHED)
+    observed = observe(source=pinned(), base=BASE, published=PUBLISHED)
     image = answered(image, decide(image, observed, NOW, SETTINGS))
     assert told(image)["Ready"] == "True/Succeeded"
     newer = BASE.model_copy(update={"digest": "sha256:" + "c" * 64})
-    observed = Observed(source=pinned(), base=newer, published=ABSENT)
+    observed = observe(source=pinned(), base=newer, published=ABSENT)
     decision = decide(image, observed, NOW, SETTINGS)
     assert [type(effect) for effect in decision.effects] == [CreateJob]
     assert told(answered(image, decision))["Ready"] == "True/Succeeded"
-    lost = decide(image, Observed(source=pinned(), base=WANTING), NOW, SETTINGS)
+    lost = decide(image, observe(source=pinned(), base=WANTING), NOW, SETTINGS)
     assert lost.status is not None
     assert lost.status.merge_patch_from(image.status.to_json()) == {}
 
@@ -496,15 +503,15 @@ def test_a_new_base_rebuilds_behind_a_ready_image_and_a_lost_one_changes_nothing
 def test_bases_in_a_circle_stall() -> None:
     circle = Terminal(Reason.INVALID_SPEC, "the bases go round in a circle: web → base → web")
     image = seen(nix_image(**BASED))
-    image = answered(image, decide(image, Observed(source=pinned(), base=circle), NOW, SETTINGS))
+    image = answered(image, decide(image, observe(source=pinned(), base=circle), NOW, SETTINGS))
     assert told(image)["Stalled"] == "True/InvalidSpec"
-    decision = decide(image, Observed(source=pinned(), base=BASE), NOW, SETTINGS)
+    decision = decide(image, observe(source=pinned(), base=BASE), NOW, SETTINGS)
     assert decision.looks, "mended, it goes on"
 
 
 def test_a_base_of_a_registry_is_known_from_the_spec() -> None:
     digest = "sha256:" + "b" * 64
     image = seen(nix_image(base={"image": f"docker.io/library/debian:12@{digest}"}))
-    (create,) = decide(image, Observed(source=pinned(), published=ABSENT), NOW, SETTINGS).effects
+    (create,) = decide(image, observe(source=pinned(), published=ABSENT), NOW, SETTINGS).effects
     assert isinstance(create, CreateJob)
     assert create.request.base == PinnedBase(image="docker.io/library/debian", digest=digest)

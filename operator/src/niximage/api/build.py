@@ -20,7 +20,7 @@ from niximage.api.base_image import REGISTRY_REPOSITORY_PATTERN, split_image
 from niximage.api.canonical import canonical_hash, canonical_json
 from niximage.api.contents import FILES_LIMIT, Compression, ImageFile, Layering, NixpkgsConfig
 from niximage.api.image import NixImage, explain
-from niximage.api.spec import Config, NixImageSpec, Package
+from niximage.api.spec import SHA256_PATTERN, Config, NixImageSpec, Package
 from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
 
 BUILDER_VERSION: Final = 1
@@ -32,7 +32,6 @@ REQUEST_LIMIT: Final = 120 << 10  # bytes of a request's JSON: Linux ends a vari
 
 TIME_LIMIT: Final = 253_402_300_799  # seconds since 1970: the end of the year 9999
 
-SHA256_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
 STORE_PATH_PATTERN: Final = r"^/nix/store/[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,211}$"
 
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -240,8 +239,11 @@ _NO_SHAPE: Final = (
     "base",
     # About when, where and how builds run, and what becomes of their image.
     "build",
+    "concurrencyPolicy",
+    "failedBuildsHistoryLimit",
     "interval",
     "output",
+    "successfulBuildsHistoryLimit",
     "suspend",
     "timeout",
 )

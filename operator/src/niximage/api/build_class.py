@@ -133,7 +133,6 @@ class ClassMetadata(Metadata):
     """The metadata of an object that belongs to no namespace."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)]
-    annotations: dict[str, str] = Field(default_factory=dict)
 
 
 class NixBuildClass(Model):

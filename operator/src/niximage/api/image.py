@@ -15,6 +15,12 @@ KIND: Final = "NixImage"
 PLURAL: Final = "niximages"
 NAME_LIMIT: Final = 52  # a Job's name adds a dash and ten digits, and ends at 63
 _OWN_BASE: Final = "an image cannot be its own base"
+REQUESTED_AT: Final = "reconcile.fluxcd.io/requestedAt"
+"""The annotation that asks for a look at the source now, and another try; any new value does."""
+
+FORCE_AT: Final = "reconcile.fluxcd.io/forceAt"
+"""With the same value as `REQUESTED_AT`: build again what is published already."""
+
 FILE_LIMIT: Final = 1 << 20  # bytes of a file; etcd takes no larger object either
 
 
@@ -29,6 +35,7 @@ class Metadata(Model):
     generation: int = 0
     resource_version: str = ""
     deletion_timestamp: str | None = None
+    annotations: dict[str, str] = Field(default_factory=dict)
 
 
 class NixImage(Model):

@@ -23,6 +23,7 @@ from niximage.api.contents import (
 from niximage.api.placement import BuildSettings
 from niximage.api.source import ATTRIBUTE_PATTERN, Source
 
+SHA256_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
 PACKAGE_PATTERN: Final = rf"^{ATTRIBUTE_PATTERN}(\^(\*|[a-z][A-Za-z0-9_]*(,[a-z][A-Za-z0-9_]*)*))?$"
 
 MIN_INTERVAL: Final = 60  # seconds
@@ -116,6 +117,17 @@ class Output(Model):
         description="The repository below the namespace's name; the NixImage's name by default. "
         "Cannot be changed later.",
     )
+    expected_digest: (
+        Annotated[
+            str,
+            worded(SHA256_PATTERN, "write a digest as sha256: and 64 small hex digits"),
+            Field(max_length=71),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="The digest that the image must have; any other is not taken, and stalls.",
+    )
 
 
 class NixImageSpec(Model):
@@ -158,6 +170,11 @@ class NixImageSpec(Model):
         default="10m", description="How often a moving source is looked up again, 1m to 744h."
     )
     timeout: Duration = Field(default="1h", description="How long one build may take, 30s to 24h.")
+    concurrency_policy: Literal["Replace", "Forbid"] = Field(
+        default="Replace",
+        description="What becomes of a build when the spec or the source changes under it: "
+        "`Replace` ends it for the new one, `Forbid` lets it finish first.",
+    )
     suspend: bool = Field(
         default=False,
         description="Stops looking at the source and starting builds; a running build finishes.",
@@ -183,6 +200,12 @@ class NixImageSpec(Model):
     )
     output: Output = Output()
     build: BuildSettings = BuildSettings()
+    successful_builds_history_limit: Annotated[int, Field(ge=0, le=10)] = Field(
+        default=3, description="How many builds that succeeded `status.history` tells of."
+    )
+    failed_builds_history_limit: Annotated[int, Field(ge=0, le=10)] = Field(
+        default=3, description="How many builds that failed `status.history` tells of."
+    )
 
     @model_validator(mode="after")
     def _files_in_bounds(self) -> Self:

@@ -4,7 +4,7 @@
 """
 
 import enum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,8 @@ class ConditionType(enum.StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     SOURCE_RESOLVED = "SourceResolved"
+    BUILD_SUCCEEDED = "BuildSucceeded"
+    PUBLISHED = "Published"
     OUTDATED = "Outdated"
 
 
@@ -73,6 +75,17 @@ class Artifact(Model):
     last_update_time: Time
 
 
+class Progress(Model):
+    """How far a build is, as its pod tells; looked at a few times a minute."""
+
+    phase: Annotated[str, Field(max_length=32)] = Field(
+        description="Pending, evaluate, realise, plan, pack or publish."
+    )
+    done: Annotated[int, Field(ge=0)] = 0
+    total: Annotated[int, Field(ge=0)] = 0
+    message: Annotated[str, Field(max_length=300)] = ""
+
+
 class CurrentBuild(Model):
     """The build that runs now."""
 
@@ -80,6 +93,7 @@ class CurrentBuild(Model):
     input_hash: Annotated[str, Field(max_length=64)]
     attempt: Annotated[int, Field(ge=1)]
     start_time: Time
+    progress: Progress | None = None
 
 
 class Failure(Model):
@@ -93,14 +107,42 @@ class Failure(Model):
     attempts: Annotated[int, Field(ge=1)] = Field(
         default=1, description="How often in a row these inputs have failed."
     )
+    tries: Annotated[int, Field(ge=0)] = Field(
+        default=1,
+        description="How often since the spec changed, or a reconcile was requested: what "
+        "build.retry.limit bounds.",
+    )
     last_failure_time: Time
     next_retry_time: Time | None = None
+
+
+class BuildResult(Model):
+    """A build that ended."""
+
+    id: Annotated[str, Field(max_length=64)] = Field(description="The uid of its Job.")
+    job_name: Annotated[str, Field(max_length=63)]
+    result: Literal["Succeeded", "Failed"]
+    reason: Annotated[str, Field(max_length=64)]
+    message: Annotated[str, Field(max_length=300)] = ""
+    revision: Annotated[str, Field(max_length=64)]
+    digest: Annotated[str, Field(max_length=71)] | None = None
+    start_time: Time
+    completion_time: Time
+
+
+Token = Annotated[str, Field(max_length=256)]
 
 
 class NixImageStatus(Model):
     """What the operator saw and did."""
 
     observed_generation: int = -1
+    last_handled_reconcile_at: Token | None = Field(
+        default=None, description="The reconcile.fluxcd.io/requestedAt that was answered last."
+    )
+    last_handled_force_at: Token | None = Field(
+        default=None, description="The reconcile.fluxcd.io/forceAt that was answered last."
+    )
     conditions: Annotated[
         list[Condition],
         Field(
@@ -116,6 +158,9 @@ class NixImageStatus(Model):
     artifact: Artifact | None = None
     current_build: CurrentBuild | None = None
     failure: Failure | None = None
+    history: Annotated[
+        list[BuildResult], Field(max_length=20, json_schema_extra=list_map("id"))
+    ] = Field(default_factory=list, description="The latest builds that ended, newest first.")
 
     def condition(self, kind: ConditionType) -> Condition | None:
         """The condition of one type, if there."""

@@ -165,6 +165,21 @@ def operator(
     workers: Annotated[
         int, typer.Option(min=1, max=128, envvar="NIXIMAGE_WORKERS", help="Images at once.")
     ] = 8,
+    max_builds: Annotated[
+        int,
+        typer.Option(
+            min=1, max=10000, envvar="NIXIMAGE_MAX_BUILDS", help="Builds that may run at once."
+        ),
+    ] = 20,
+    max_builds_per_namespace: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=10000,
+            envvar="NIXIMAGE_MAX_BUILDS_PER_NAMESPACE",
+            help="How many of them in one namespace.",
+        ),
+    ] = 5,
     retry_delay: Annotated[
         float,
         typer.Option(
@@ -209,6 +224,8 @@ def operator(
             publish_environment={k: v for k, v in os.environ.items() if k in PASSED_ON},
             system=system,
             workers=workers,
+            max_builds=max_builds,
+            max_builds_per_namespace=max_builds_per_namespace,
             retry_delay=retry_delay,
             resync_interval=resync_interval,
         )

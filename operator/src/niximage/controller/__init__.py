@@ -8,11 +8,15 @@
 In reading order:
 
 - `decide`      the pure heart: what is the state, what to do next
-- `conditions`  states to conditions
-- `views`       what the heart sees of Jobs, pods and the bucket
-- `job`         the manifest of a build Job
-- `outcome`     what a finished pod says
-- `reconcile`   the thin executor around `decide`
+- `case`        what it takes and gives
+- `answers`, `failures`, `history`   the status that follows
+- `conditions`, `words`   states to conditions and sentences
+- `views`       what the heart sees of Jobs, pods and the bucket, and what it can ask for
+- `reconcile`, `looks`   the thin executor around `decide`
+- `classes`     the NixBuildClass of an image: what it allows, what it gives
+- `job`, `pod`  the manifest of a build Job
+- `progress`, `outcome`   what its pod says, while it runs and at its end
+- `turns`       whose build may start next
 - `bases`       the NixImage that another is based on
 - `resolver`    revisions of sources, each (url, ref) asked once for all images
 - `queue`, `cache`   which image is next, and what is known of it

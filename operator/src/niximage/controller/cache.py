@@ -4,13 +4,14 @@ Watches lose deletions when they restart from a list, so a full list now and the
 what is here; what an event changed while that list was under way is newer, and wins.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pydantic
 
 from niximage.api.build_class import NixBuildClass
-from niximage.api.image import NixImage, explain
+from niximage.api.image import FORCE_AT, REQUESTED_AT, NixImage, explain
 from niximage.controller.views import JobView
 
 Key = tuple[str, str]
@@ -40,6 +41,9 @@ class CachedImage:
         """Read a NixImage; never raises, since a stored object may be from another time."""
         wanted = ("name", "namespace", "uid", "generation", "resourceVersion", "deletionTimestamp")
         metadata = {k: body["metadata"][k] for k in wanted if k in body["metadata"]}
+        annotations = body["metadata"].get("annotations") or {}
+        if told := {k: annotations[k] for k in (REQUESTED_AT, FORCE_AT) if k in annotations}:
+            metadata["annotations"] = told
         status = dict(body.get("status") or {})
         document = {"metadata": metadata, "spec": body.get("spec"), "status": status}
         try:
@@ -71,6 +75,10 @@ class Cache:
     def jobs(self, key: Key) -> tuple[JobView, ...]:
         """The Jobs that carry an image's label, by name."""
         return tuple(job for _, job in sorted(self._jobs.get(key, {}).items()))
+
+    def all_jobs(self) -> Iterator[JobView]:
+        """All Jobs, of whatever image."""
+        return (job for group in self._jobs.values() for job in group.values())
 
     def base_of(self, key: Key) -> Key | None:
         """The key of the NixImage that an image is based on, if it is."""

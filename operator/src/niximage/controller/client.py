@@ -50,6 +50,12 @@ class Cluster(Protocol):
         """The pods of a Job."""
         ...
 
+    async def read_log(
+        self, namespace: str, pod: str, container: str, *, lines: int, limit: int
+    ) -> str:
+        """The last lines of a container's log, at most so many bytes."""
+        ...
+
     async def patch_status(self, namespace: str, name: str, patch: Json) -> Json:
         """Merge a patch into a NixImage's status; returns the object as it is then."""
         ...
@@ -149,6 +155,25 @@ class ApiServer:
             raise _refused(response.status, await response.text())
         items: list[Json] = json.loads(await response.read())["items"]
         return items
+
+    async def read_log(
+        self, namespace: str, pod: str, container: str, *, lines: int, limit: int
+    ) -> str:
+        """The last lines of a container's log, at most so many bytes."""
+        response: Any = await _answer(
+            kubernetes.CoreV1Api(self._client).read_namespaced_pod_log_without_preload_content(
+                pod,
+                namespace,
+                container=container,
+                tail_lines=lines,
+                limit_bytes=limit,
+                _request_timeout=TIMEOUT,
+            )
+        )
+        data: bytes = await response.read()
+        if response.status != 200:  # noqa: PLR2004 (HTTP's own number)
+            raise _refused(response.status, data.decode("utf-8", "replace"))
+        return data[:limit].decode("utf-8", "replace")
 
     async def patch_status(self, namespace: str, name: str, patch: Json) -> Json:
         """Merge a patch into a NixImage's status; returns the object as it is then."""

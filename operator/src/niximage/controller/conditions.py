@@ -60,22 +60,53 @@ def source_unresolved(reason: Reason, message: str) -> Say:
     return Say(ConditionType.SOURCE_RESOLVED, ConditionStatus.FALSE, reason, message)
 
 
+def build_succeeded(message: str) -> Say:
+    """The build of the inputs succeeded."""
+    return Say(ConditionType.BUILD_SUCCEEDED, ConditionStatus.TRUE, Reason.SUCCEEDED, message)
+
+
+def build_failed(reason: Reason, message: str) -> Say:
+    """The build of the inputs failed."""
+    return Say(ConditionType.BUILD_SUCCEEDED, ConditionStatus.FALSE, reason, message)
+
+
+def published(message: str) -> Say:
+    """The image of the inputs is in the bucket."""
+    return Say(ConditionType.PUBLISHED, ConditionStatus.TRUE, Reason.SUCCEEDED, message)
+
+
+def unpublished(reason: Reason, message: str) -> Say:
+    """The image of the inputs could not be brought into the bucket, or is not to be taken."""
+    return Say(ConditionType.PUBLISHED, ConditionStatus.FALSE, reason, message)
+
+
+def kept(condition: Condition) -> Say:
+    """A condition as it stands, said again."""
+    return Say(ConditionType(condition.type), condition.status, condition.reason, condition.message)
+
+
+_OF_IMAGE = (ConditionType.BUILD_SUCCEEDED, ConditionType.PUBLISHED)
+
+
 def with_conditions(
     status: NixImageStatus, says: tuple[Say, ...], *, generation: int, now: dt.datetime
 ) -> NixImageStatus:
     """The status with exactly these conditions, seen at this generation.
 
     A condition keeps its transition time while its value stays. `SourceResolved` stays as it
-    was when nothing is said of it. Every condition gets the generation, since `kubectl wait`
-    compares each one's own.
+    was when nothing is said of it; what tells of the good image stays with it. Every condition
+    gets the generation, since `kubectl wait` compares each one's own.
     """
     said = {say.type: say for say in says}
+    ready_said = said.get(ConditionType.READY)
+    good = ready_said is not None and ready_said.status is ConditionStatus.TRUE
     conditions = []
     for kind in ORDER:
         before = status.condition(kind)
         say = said.get(kind)
         if say is None:
-            if kind is ConditionType.SOURCE_RESOLVED and before is not None:
+            stays = kind is ConditionType.SOURCE_RESOLVED or (kind in _OF_IMAGE and good)
+            if stays and before is not None:
                 conditions.append(before.model_copy(update={"observed_generation": generation}))
             continue
         same = before is not None and before.status is say.status

@@ -6,16 +6,17 @@ It never waits and never acts. Whatever happens in between, the same facts give 
 answer, so a crash, a lost event or a second call do no harm.
 
     1. suspended                           → say so, leave everything
-    2. a new spec                          → say that it was seen
+    2. a new spec, or a request            → say that it was seen; Resolve
     3. its class is not known              → wait for it; not allowed by it: Stalled
     4. the source is not known             → Resolve; failed: a good image stays Ready
     5. its base is not known               → FindBase; not ready: wait for it
     6. these inputs are what is published  → Ready
     7. these inputs failed                 → Stalled, or wait until the retry is due
-    8. a Job is at it                      → Building
+    8. a Job is at it                      → ReadProgress, Building
     9. a Job ended                         → ReadOutcome
    10. the bucket holds the image          → FindPublished, Ready
-   11. otherwise                           → CreateJob
+   11. it is not its turn                  → TakeTurn, Queued
+   12. otherwise                           → CreateJob
 """
 
 import datetime as dt
@@ -25,10 +26,11 @@ from typing import Final
 
 from niximage.api.build import BuildRequest, PinnedSource, PublishResult, input_hash
 from niximage.api.image import NixImage
-from niximage.api.status import SourceStatus
+from niximage.api.status import NixImageStatus, SourceStatus
 from niximage.controller import answers
 from niximage.controller import conditions as say
-from niximage.controller.answers import Case, Decision
+from niximage.controller.case import Case, Decision
+from niximage.controller.failures import failed, still_failed, wait_of
 from niximage.controller.settings import Settings
 from niximage.controller.views import (
     Absent,
@@ -42,12 +44,18 @@ from niximage.controller.views import (
     JobView,
     Observed,
     Published,
+    Queued,
     ReadOutcome,
+    ReadProgress,
     Resolve,
+    TakeTurn,
+    Turn,
+    Urgency,
 )
-from niximage.errors import NixImageError, Reason, Retryable
+from niximage.errors import NixImageError, Reason, Retryable, Terminal
 
 GONE_SOON: Final = 2.0  # seconds between looks at a Job that is being deleted
+PROGRESS_EVERY: Final = 15.0  # seconds between looks at a Job that runs
 
 
 def decide(image: NixImage, observed: Observed, now: dt.datetime, settings: Settings) -> Decision:
@@ -57,7 +65,7 @@ def decide(image: NixImage, observed: Observed, now: dt.datetime, settings: Sett
         image: the object as last seen, with its status.
         observed: its surroundings; what is None was not looked at yet.
         now: the time, in UTC.
-        settings: the operator's.
+        settings: the operator's, with what the image's class says.
 
     Returns:
         A decision. With looks or effects in it, `decide` is to be called again with what
@@ -68,38 +76,54 @@ def decide(image: NixImage, observed: Observed, now: dt.datetime, settings: Sett
         return Decision()  # its Jobs go with it: they are owned
     if image.spec.suspend:
         return answers.suspended(case)
-    if not case.is_current and observed.policy is None:
-        return Decision(looks=(Resolve(),), status=answers.seen(case))
+    if observed.policy is not None:
+        return _not_allowed(case.answering(), observed.policy)
+    if not case.is_current or case.requested is not None:
+        fresh = Resolve(fresh=case.requested is not None)
+        answer = answers.requested if case.is_current else answers.seen
+        return Decision(looks=(fresh,), status=answer(case.answering()))
     if observed.refused is not None:
-        return answers.failed(case, observed.refused, image.status.source, "")
-    match observed.policy:
-        case ClassWanting(words):
-            return answers.waiting(case, image.status.source, words, Reason.WAITING_FOR_CLASS)
-        case NixImageError() as error:
-            return answers.failed(case, error, image.status.source, "")
+        return failed(case, observed.refused, image.status.source, "")
     failure = image.status.failure
-    if (
-        failure is not None
-        and not failure.input_hash
-        and 0 < (wait := answers.wait_of(failure, now)) < inf
-    ):
-        return answers.still_failed(case, failure, image.status.source, wait)
+    if failure is not None and not failure.input_hash and 0 < (wait := wait_of(failure, now)) < inf:
+        return still_failed(case, failure, image.status.source, wait)
     match observed.source:
         case None:
             return Decision(looks=(Resolve(),))
         case NixImageError() as error:
             return _source_failed(case, error)
         case PinnedSource() as pinned:
-            return _with_source(case, pinned)
+            return _with_source(case, _held(case, pinned))
+
+
+def _not_allowed(case: Case, policy: ClassWanting | NixImageError) -> Decision:
+    """Nothing is looked up or built that no class allows; a good image stays."""
+    match policy:
+        case ClassWanting(words):
+            return answers.waiting(case, case.status.source, words, Reason.WAITING_FOR_CLASS)
+        case error:
+            return failed(case, error, case.status.source, "")
 
 
 def _source_failed(case: Case, error: NixImageError) -> Decision:
     """A good image stays good while its source cannot be asked."""
     unresolved = say.source_unresolved(error.reason, str(error))
     if case.standing is not None:
-        status = case.said(case.status, answers.kept(case.standing), unresolved)
+        status = case.said(case.status, say.kept(case.standing), unresolved)
         return Decision(status=status, requeue_after=case.poll)
-    return answers.failed(case, error, case.status.source, "", unresolved)
+    return failed(case, error, case.status.source, "", unresolved)
+
+
+def _held(case: Case, pinned: PinnedSource) -> PinnedSource:
+    """The source that a build under `concurrencyPolicy: Forbid` is at, until that was told."""
+    build, source = case.status.current_build, case.status.source
+    if case.image.spec.concurrency_policy != "Forbid" or build is None or source is None:
+        return pinned
+    if all(job.name != build.job_name for job in case.observed.jobs):
+        return pinned
+    held = pinned.model_copy(update={"ref": source.ref, "revision": source.revision})
+    same = input_hash(case.image, held, case.settings.system, case.base) == build.input_hash
+    return held if same else pinned
 
 
 def _with_source(case: Case, pinned: PinnedSource) -> Decision:
@@ -112,47 +136,64 @@ def _with_source(case: Case, pinned: PinnedSource) -> Decision:
             case BaseWanting(words):
                 return answers.waiting(case, source, words)
             case NixImageError() as error:
-                return answers.failed(case, error, source, "")
+                return failed(case, error, source, "")
     inputs = input_hash(case.image, pinned, case.settings.system, case.base)
     decision = _with_inputs(case, pinned, source, inputs)
-    if decision.looks:
+    if decision.looks or case.image.spec.concurrency_policy == "Forbid":
         return decision
-    superseded = tuple(
-        DeleteJob(job)
+    superseded = tuple(DeleteJob(job) for job in _others(case, inputs))
+    return replace(decision, effects=(*superseded, *decision.effects))
+
+
+def _others(case: Case, inputs: str) -> list[JobView]:
+    """The image's live builds of other inputs."""
+    return [
+        job
         for job in case.observed.jobs
         if job.owner == case.image.metadata.uid
         and job.input_hash != inputs
         and job.state is JobState.LIVE
-    )
-    return replace(decision, effects=(*superseded, *decision.effects))
+    ]
 
 
 def _with_inputs(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str) -> Decision:
+    name = job_name(case.image, inputs)
+    job = next((j for j in case.observed.jobs if j.name == name), None)
+    if case.forced is not None:
+        if job is None or job.force != case.forced:
+            return _again(case, pinned, source, inputs, job)
+        answered = case.status.model_copy(update={"last_handled_force_at": case.forced})
+        case = case.with_status(answered)
+
     status = case.status
-    if status.digest and status.artifact is not None and status.artifact.input_hash == inputs:
-        return answers.ready(case, status, source)
+    build = status.current_build
+    untold = job is not None and (
+        job.state is JobState.LIVE or (build is not None and build.job_name == name)
+    )
+    if (
+        status.digest
+        and status.artifact is not None
+        and status.artifact.input_hash == inputs
+        and not untold
+    ):
+        return _published(case, status, source, inputs)
 
     failure = status.failure
     if failure is not None and failure.input_hash != inputs:
         failure = None
-    if failure is not None and (wait := answers.wait_of(failure, case.now)) > 0:
-        return answers.still_failed(case, failure, source, wait)
+    if failure is not None and (wait := wait_of(failure, case.now)) > 0:
+        return still_failed(case, failure, source, wait)
 
-    name = job_name(case.image, inputs)
-    job = next((j for j in case.observed.jobs if j.name == name), None)
     if job is None:
         return _from_bucket(case, pinned, source, inputs, None)
     if job.state is JobState.DELETING:
         return Decision(status=answers.building(case, source, job), requeue_after=GONE_SOON)
     if job.owner != case.image.metadata.uid:
-        taken = Retryable(
-            Reason.BUILD_INTERRUPTED,
-            f"the Job {name} belongs to another object",
-            hint="The build starts when that Job is gone; delete it if nothing needs it",
-        )
-        return answers.failed(case, taken, source, inputs)
+        return _taken(case, source, inputs, name)
     if job.state is JobState.LIVE:
-        return Decision(status=answers.building(case, source, job), requeue_after=case.poll)
+        if case.observed.progress is None:
+            return Decision(looks=(ReadProgress(job),))
+        return Decision(status=answers.building(case, source, job), requeue_after=PROGRESS_EVERY)
 
     told = failure is not None and failure.attempts >= job.attempt
     if told and job.state is JobState.FAILED:
@@ -162,10 +203,34 @@ def _with_inputs(case: Case, pinned: PinnedSource, source: SourceStatus, inputs:
             case None:
                 return Decision(looks=(ReadOutcome(job),))
             case NixImageError() as error:
-                return answers.failed(case, error, source, inputs, attempts=job.attempt)
+                return failed(case, error, source, inputs, job=job)
             case PublishResult() | Absent.ABSENT:
                 pass
     return _from_bucket(case, pinned, source, inputs, job, told=told)
+
+
+def _taken(case: Case, source: SourceStatus, inputs: str, name: str) -> Decision:
+    taken = Retryable(
+        Reason.BUILD_INTERRUPTED,
+        f"the Job {name} belongs to another object",
+        hint="The build starts when that Job is gone; delete it if nothing needs it",
+    )
+    return failed(case, taken, source, inputs)
+
+
+def _again(
+    case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str, job: JobView | None
+) -> Decision:
+    """Build again what may be published already: a Job of an earlier request makes way."""
+    match job:
+        case None:
+            return _create(case, pinned, source, inputs)
+        case JobView(state=JobState.DELETING):
+            return Decision(status=answers.building(case, source, job), requeue_after=GONE_SOON)
+        case JobView() if job.owner != case.image.metadata.uid:
+            return _taken(case, source, inputs, job.name)
+        case JobView():
+            return Decision(effects=(DeleteJob(job),))
 
 
 def _from_bucket(
@@ -182,7 +247,7 @@ def _from_bucket(
         case None:
             return Decision(looks=(FindPublished(inputs),))
         case NixImageError() as error:
-            return answers.failed(case, error, source, inputs)
+            return failed(case, error, source, inputs)
         case Published() as published if (
             isinstance(case.observed.outcome, PublishResult)
             and case.observed.outcome.digest != published.digest
@@ -192,11 +257,10 @@ def _from_bucket(
                 f"the build reported {case.observed.outcome.digest}, "
                 f"but the bucket holds {published.digest}",
             )
-            return answers.failed(case, other, source, inputs, attempts=job.attempt if job else 1)
+            return failed(case, other, source, inputs, job=job)
         case Published() as published:
-            return answers.ready(
-                case, answers.with_artifact(case, published, source, inputs), source
-            )
+            status = answers.with_artifact(case, published, source, inputs)
+            return _published(case, status, source, inputs, job)
         case Absent.ABSENT if job is None:
             return _create(case, pinned, source, inputs)
         case Absent.ABSENT if told:
@@ -207,17 +271,51 @@ def _from_bucket(
                 f"the Job {job.name} succeeded, but the bucket does not hold its image",
                 hint="The build is repeated",
             )
-            return answers.failed(case, lost, source, inputs, attempts=job.attempt)
+            return failed(case, lost, source, inputs, job=job)
+
+
+def _published(
+    case: Case,
+    status: NixImageStatus,
+    source: SourceStatus,
+    inputs: str,
+    job: JobView | None = None,
+) -> Decision:
+    """The bucket holds the image: it is taken, unless the spec expects another one."""
+    expected = case.image.spec.output.expected_digest
+    if expected is None or expected == status.digest:
+        return answers.ready(case, status, source, job)
+    mismatch = Terminal(
+        Reason.DIGEST_MISMATCH,
+        f"the image is {status.digest}, but spec.output.expectedDigest is {expected}",
+        hint="Pin the source to the revision that gave the expected digest, or change it",
+    )
+    return failed(case, mismatch, source, inputs, job=job)
 
 
 def _create(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str) -> Decision:
-    request = BuildRequest.of(case.image, pinned, case.settings.system, case.base)
+    if case.image.spec.concurrency_policy == "Forbid" and (others := _others(case, inputs)):
+        return answers.queued(case, source, f"waiting for the build {others[0].name} to finish")
     failure = case.status.failure
-    attempt = failure.attempts + 1 if failure is not None and failure.input_hash == inputs else 1
-    return Decision(
-        effects=(CreateJob(job_name(case.image, inputs), request, attempt),),
-        status=answers.building(case, source, None),
-    )
+    if failure is not None and failure.input_hash != inputs:
+        failure = None
+    match case.observed.turn:
+        case None:
+            return Decision(looks=(TakeTurn(inputs, _urgency(case, again=failure is not None)),))
+        case Queued(words):
+            return answers.queued(case, source, words)
+        case Turn.GRANTED:
+            pass
+    request = BuildRequest.of(case.image, pinned, case.settings.system, case.base)
+    attempt = failure.attempts + 1 if failure is not None else 1
+    create = CreateJob(job_name(case.image, inputs), request, attempt, case.forced or "")
+    return Decision(effects=(create,), status=answers.building(case, source, None))
+
+
+def _urgency(case: Case, *, again: bool) -> Urgency:
+    if again:
+        return Urgency.RETRY
+    return Urgency.WANTED if case.standing is None or case.forced else Urgency.MOVED
 
 
 def job_name(image: NixImage, inputs: str) -> str:

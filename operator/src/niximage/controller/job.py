@@ -1,6 +1,6 @@
 """The manifest of a build Job: whose it is, how long it may take, and when it starts."""
 
-from typing import Any, Final
+from typing import Any
 
 from niximage.api.base import API_VERSION, seconds
 from niximage.api.image import KIND, NixImage
@@ -8,14 +8,15 @@ from niximage.controller.pod import pod
 from niximage.controller.settings import Settings
 from niximage.controller.views import (
     ATTEMPT,
+    CLASS_LABEL,
+    FORCE,
     IMAGE_LABEL,
     INPUT_HASH,
     MANAGED_BY,
     MANAGER,
+    QUEUE_LABEL,
     CreateJob,
 )
-
-QUEUE: Final = "kueue.x-k8s.io/queue-name"
 
 Json = dict[str, Any]
 
@@ -37,14 +38,18 @@ def job_manifest(image: NixImage, create: CreateJob, settings: Settings) -> Json
         IMAGE_LABEL: image.metadata.name,
     }
     queue = image.spec.build.queue_name
+    if settings.build_class is not None:
+        labels[CLASS_LABEL] = settings.build_class.metadata.name[:63]
     annotations = {INPUT_HASH: create.request.input_hash, ATTEMPT: str(create.attempt)}
+    if create.force:
+        annotations[FORCE] = create.force
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": create.name,
             "namespace": image.metadata.namespace,
-            "labels": {**labels, QUEUE: queue} if queue else labels,
+            "labels": {**labels, QUEUE_LABEL: queue} if queue else labels,
             "annotations": annotations,
             "ownerReferences": [
                 {

@@ -4,49 +4,35 @@ One call of `reconcile` goes round until `decide` has nothing more to see or do.
 judges; what goes wrong on the way is an observation like any other.
 """
 
-import asyncio
 import datetime as dt
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from niximage.api.base import seconds
 from niximage.api.build_class import NixBuildClass
 from niximage.api.image import NixImage
 from niximage.api.status import NixImageStatus
-from niximage.bucket.records import find_build
-from niximage.bucket.store import ObjectStore
 from niximage.controller.answers import invalid
-from niximage.controller.bases import find_base
 from niximage.controller.cache import Cache, CachedImage, Key
 from niximage.controller.classes import denied, find_class, with_class
 from niximage.controller.client import Cluster, Conflict, NotThere
 from niximage.controller.decide import decide
 from niximage.controller.job import job_manifest
-from niximage.controller.outcome import outcome
-from niximage.controller.resolver import Resolver
+from niximage.controller.looks import Looks
 from niximage.controller.settings import Settings
 from niximage.controller.views import (
-    Absent,
     ClassWanting,
     CreateJob,
     DeleteJob,
     Effect,
-    FindBase,
-    FindPublished,
     JobState,
     JobView,
-    Look,
     Observed,
-    Published,
-    ReadOutcome,
-    Resolve,
 )
 from niximage.errors import NixImageError, Reason, Retryable
 
 ROUNDS: Final = 12  # looks and effects of one pass; more is a bug that must not spin
-BUCKET_TIMEOUT: Final = 60.0  # seconds of one look into the bucket
 
 log = logging.getLogger(__name__)
 
@@ -64,15 +50,13 @@ class Reconciler:
         *,
         cache: Cache,
         cluster: Cluster,
-        store: ObjectStore,
-        resolver: Resolver,
+        looks: Looks,
         settings: Settings,
         clock: Callable[[], dt.datetime] = utc_now,
     ) -> None:
         self._cache = cache
         self._cluster = cluster
-        self._store = store
-        self._resolver = resolver
+        self._looks = looks
         self._settings = settings
         self._clock = clock
 
@@ -103,7 +87,7 @@ class Reconciler:
             if not decision.looks and not decision.effects:
                 return decision.requeue_after
             for look in decision.looks:
-                observed = await self._look(look, cached, observed, settings)
+                observed = await self._looks.look(look, cached, observed, settings)
             for effect in decision.effects:
                 observed = await self._perform(effect, cached, observed, settings)
         log.error("%s/%s: no end after %d rounds", *key, ROUNDS)
@@ -137,53 +121,6 @@ class Reconciler:
         self._cache.put_image(written)
         return written
 
-    async def _look(
-        self, look: Look, cached: CachedImage, observed: Observed, settings: Settings
-    ) -> Observed:
-        assert cached.image is not None
-        spec = cached.image.spec
-        match look:
-            case Resolve():
-                source = await self._resolver.resolve(
-                    spec.source,
-                    nixpkgs_url=settings.nixpkgs_url,
-                    max_age=seconds(spec.interval),
-                )
-                return replace(observed, source=source)
-            case FindBase(name):
-                metadata = cached.image.metadata
-                found_base = find_base(self._cache, (metadata.namespace, metadata.name), name)
-                return replace(observed, base=found_base)
-            case FindPublished(input_hash):
-                metadata = cached.image.metadata
-                try:
-                    async with asyncio.timeout(BUCKET_TIMEOUT):
-                        found = await asyncio.to_thread(
-                            find_published,
-                            self._store,
-                            metadata.namespace,
-                            cached.image.repository,
-                            input_hash,
-                        )
-                except TimeoutError:
-                    slow = Retryable(
-                        Reason.BUCKET_UNAVAILABLE,
-                        f"{self._store.url} did not answer within {BUCKET_TIMEOUT:.0f} s",
-                    )
-                    return replace(observed, published=slow)
-                except NixImageError as error:
-                    return replace(observed, published=error)
-                return replace(observed, published=found)
-            case ReadOutcome(job):
-                return await self._read_outcome(job, observed)
-
-    async def _read_outcome(self, job: JobView, observed: Observed) -> Observed:
-        try:
-            said = outcome(job, await self._cluster.list_pods(job.namespace, job.name))
-        except Retryable as error:
-            return replace(observed, refused=error)
-        return replace(observed, outcome=said)
-
     async def _perform(
         self, effect: Effect, cached: CachedImage, observed: Observed, settings: Settings
     ) -> Observed:
@@ -216,23 +153,3 @@ class Reconciler:
                 raise
             log.info("adopted Job %s/%s", namespace, create.name)
             return JobView.from_json(found)
-
-
-def find_published(
-    store: ObjectStore, namespace: str, repository: str, input_hash: str
-) -> Published | Absent:
-    """Look for the image of some inputs: its record counts only if the whole image is there.
-
-    Raises:
-        NixImageError: the bucket does not answer.
-    """
-    record = find_build(store, namespace, input_hash)
-    if record is None or record.repository != repository:
-        return Absent.ABSENT
-    return Published(
-        digest=record.digest,
-        layers=record.layers,
-        size=record.size,
-        reused_layers=record.reused_layers,
-        reused_size=record.reused_size,
-    )

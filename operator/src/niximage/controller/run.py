@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -15,10 +16,13 @@ from niximage.bucket.store import ObjectStore
 from niximage.controller.cache import Cache, CachedImage, Key
 from niximage.controller.client import ApiServer, Cluster, Conflict, NotThere
 from niximage.controller.informer import watch
+from niximage.controller.looks import Looks
+from niximage.controller.progress import ProgressReader
 from niximage.controller.queue import KeyedQueue
 from niximage.controller.reconcile import Reconciler
 from niximage.controller.resolver import Resolver
 from niximage.controller.settings import Settings
+from niximage.controller.turns import Turns
 from niximage.controller.views import JobView
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 from niximage.source.resolve import resolve
@@ -38,17 +42,23 @@ class Operator:
         self._settings = settings
         self._cache = Cache()
         self._queue: KeyedQueue[Key] = KeyedQueue()
-        self._reconciler = Reconciler(
+        self._turns = Turns(time.monotonic)
+        resolver = Resolver(
+            lambda source, nixpkgs_url: resolve(
+                source, nixpkgs_url=nixpkgs_url, timeout=RESOLVE_TIMEOUT
+            ),
+            retry_delay=settings.retry_delay,
+        )
+        looks = Looks(
             cache=self._cache,
             cluster=cluster,
             store=store,
-            resolver=Resolver(
-                lambda source, nixpkgs_url: resolve(
-                    source, nixpkgs_url=nixpkgs_url, timeout=RESOLVE_TIMEOUT
-                ),
-                retry_delay=settings.retry_delay,
-            ),
-            settings=settings,
+            resolver=resolver,
+            turns=self._turns,
+            progress=ProgressReader(cluster),
+        )
+        self._reconciler = Reconciler(
+            cache=self._cache, cluster=cluster, looks=looks, settings=settings
         )
 
     def seen(self, plural: str, event: dict[str, Any]) -> None:
@@ -70,9 +80,15 @@ class Operator:
             else:
                 job = JobView.from_json(body)
                 key = self._cache.drop_job(job) if gone else self._cache.put_job(job)
+                self._wake()
             self._queue.add(key)
         except Exception:
             log.exception("an event that was not understood: %s", event.get("type"))
+
+    def _wake(self) -> None:
+        """Have the images looked at whose turn to build may have come."""
+        for key in self._turns.due(self._cache.all_jobs()):
+            self._queue.add(key)
 
     def _class_seen(self, body: dict[str, Any], *, gone: bool) -> None:
         """Learn of a class, and have its images looked at."""
@@ -107,6 +123,7 @@ class Operator:
         )
         for key in sorted(changed):
             self._queue.add(key)
+        self._wake()
         log.info("listed %d images and %d Jobs", len(images), len(jobs))
 
     async def resync(self) -> None:
@@ -140,6 +157,8 @@ class Operator:
                 delay = self._queue.add_failed(key)
                 log.exception("%s/%s: a bug; again in %.1f s", *key, delay)
             finally:
+                if self._turns.settle(key):
+                    self._wake()
                 self._queue.done(key)
 
 

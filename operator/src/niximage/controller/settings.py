@@ -41,6 +41,8 @@ class Settings:
         resync_interval: seconds between full lists that repair what a watch missed.
         retry_delay: seconds before the first retry; each further one waits twice as long.
         retry_delay_limit: the longest wait in seconds.
+        max_builds: how many builds may run at once.
+        max_builds_per_namespace: how many of them in one namespace.
         job_ttl: seconds that a finished Job and its log are kept.
         build_class: the class that these settings are of, once one was chosen.
         resources: what a build pod asks for.
@@ -60,6 +62,8 @@ class Settings:
     resync_interval: float = 600.0
     retry_delay: float = 15.0
     retry_delay_limit: float = 900.0
+    max_builds: int = 20
+    max_builds_per_namespace: int = 5
     job_ttl: int = 3600
     resources: Resources = field(default_factory=Resources)
     build_class: NixBuildClass | None = None

@@ -6,13 +6,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from niximage.api.build import BuildRequest, PinnedBase, PinnedSource, PublishResult
+from niximage.api.status import Progress
 from niximage.errors import NixImageError
 
 INPUT_HASH: Final = "niximage.dev/input-hash"
 ATTEMPT: Final = "niximage.dev/attempt"
+FORCE: Final = "niximage.dev/force"
+CLASS_LABEL: Final = "niximage.dev/build-class"
+QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 IMAGE_LABEL: Final = "niximage.dev/image"
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "niximage-operator"
+
+_ENDS: Final = ("Complete", "Failed")
 
 
 class JobState(enum.Enum):
@@ -39,6 +45,11 @@ class JobView:
         state: how far it is.
         failed_for: the Job controller's reason, for example DeadlineExceeded.
         created: when it was created.
+        ended: when it succeeded or failed; the creation's time while it did neither.
+        force: the request to build again that it answers, or "".
+        build_class: the name of the class that it is of, or "".
+        queue: Kueue's queue that it waits in or came from, or "".
+        suspended: whether it waits for Kueue to start it.
     """
 
     namespace: str
@@ -51,6 +62,11 @@ class JobView:
     state: JobState
     failed_for: str
     created: dt.datetime
+    ended: dt.datetime
+    force: str = ""
+    build_class: str = ""
+    queue: str = ""
+    suspended: bool = False
 
     @classmethod
     def from_json(cls, job: dict[str, Any]) -> "JobView":
@@ -71,18 +87,27 @@ class JobView:
         else:
             state = JobState.LIVE
         owners = metadata.get("ownerReferences") or []
+        labels = metadata.get("labels") or {}
         attempt = annotations.get(ATTEMPT, "1")
+        created = dt.datetime.fromisoformat(metadata["creationTimestamp"])
+        ends = (c.get("lastTransitionTime") for k, c in conditions.items() if k in _ENDS)
+        ended = next((dt.datetime.fromisoformat(e) for e in ends if e), created)
         return cls(
             namespace=metadata["namespace"],
             name=metadata["name"],
             uid=metadata["uid"],
             owner=next((o["uid"] for o in owners if o.get("controller")), ""),
-            image=(metadata.get("labels") or {}).get(IMAGE_LABEL, ""),
+            image=labels.get(IMAGE_LABEL, ""),
             input_hash=annotations.get(INPUT_HASH, ""),
             attempt=int(attempt) if attempt.isdecimal() else 1,
             state=state,
             failed_for=conditions.get("Failed", {}).get("reason", ""),
-            created=dt.datetime.fromisoformat(metadata["creationTimestamp"]),
+            created=created,
+            ended=ended,
+            force=annotations.get(FORCE, ""),
+            build_class=labels.get(CLASS_LABEL, ""),
+            queue=labels.get(QUEUE_LABEL, ""),
+            suspended=bool((job.get("spec") or {}).get("suspend")),
         )
 
 
@@ -119,6 +144,19 @@ class BaseWanting:
     words: str
 
 
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A build may not start yet, and why, in words for people."""
+
+    words: str
+
+
+class Turn(enum.Enum):
+    """A build may start now."""
+
+    GRANTED = "granted"
+
+
 class Absent(enum.Enum):
     """Looked for, and not there; None would say: not looked for yet."""
 
@@ -136,6 +174,8 @@ class Observed:
         base: the pinned NixImage below this one, or why there is none.
         outcome: what the finished Job's pod said.
         published: what the bucket holds for the input hash.
+        turn: whether a build may start now.
+        progress: how far the live Job is.
         refused: why the last action on the cluster failed.
     """
 
@@ -145,12 +185,16 @@ class Observed:
     base: PinnedBase | BaseWanting | NixImageError | None = None
     outcome: PublishResult | Absent | NixImageError | None = None
     published: Published | Absent | NixImageError | None = None
+    turn: Turn | Queued | None = None
+    progress: Progress | Absent | None = None
     refused: NixImageError | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """Find the revision of the image's source."""
+    """Find the revision of the image's source; `fresh`: not from memory."""
+
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +219,36 @@ class ReadOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadProgress:
+    """Look how far a Job's pod is, unless that was done just now."""
+
+    job: JobView
+
+
+class Urgency(enum.IntEnum):
+    """Whose build comes first where not all may run."""
+
+    WANTED = 0  # a new image or a new spec: somebody waits for it
+    RETRY = 1
+    MOVED = 2  # the source moved under a good image
+
+
+@dataclass(frozen=True, slots=True)
+class TakeTurn:
+    """Ask whether a build of these inputs may start."""
+
+    input_hash: str
+    urgency: Urgency
+
+
+@dataclass(frozen=True, slots=True)
 class CreateJob:
     """Start a build, or adopt the one of that name."""
 
     name: str
     request: BuildRequest
     attempt: int
+    force: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,5 +258,5 @@ class DeleteJob:
     job: JobView
 
 
-Look = Resolve | FindBase | FindPublished | ReadOutcome
+Look = Resolve | FindBase | FindPublished | ReadOutcome | ReadProgress | TakeTurn
 Effect = CreateJob | DeleteJob

@@ -1,0 +1,240 @@
+"""Whose build may start next: caps on running builds, and fairness between namespaces.
+
+Builds that wait are ordered by urgency first, so that a user who waits is served before a
+source that moved; then the namespace with the fewest running builds comes first, then the one
+served longest ago, so that no namespace can crowd out another. Who waits long grows in
+urgency: nothing waits for ever.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from niximage.controller.cache import Key
+from niximage.controller.views import JobState, JobView, Queued, Turn, Urgency
+
+AGING: Final = 600.0  # seconds of waiting that count as one step of urgency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """How many builds may run at once; None is: as many as there may be elsewhere.
+
+    Attributes:
+        total: in all.
+        namespace: in one namespace.
+        of_class: of the build's class.
+        class_namespace: of the build's class in one namespace.
+    """
+
+    total: int
+    namespace: int
+    of_class: int | None = None
+    class_namespace: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A build that waits for its turn.
+
+    Attributes:
+        key: of its image.
+        input_hash: what it would build.
+        build_class: the name of its class, or "".
+        caps: what holds for it.
+        urgency: how urgent it was when it began to wait.
+        since: when that was, in seconds of the clock.
+    """
+
+    key: Key
+    input_hash: str
+    build_class: str
+    caps: Caps
+    urgency: Urgency
+    since: float
+
+
+class Turns:
+    """The builds that wait, and the one rule by which they start. For one event loop."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Nobody waits.
+
+        Args:
+            clock: seconds that only grow.
+        """
+        self._clock = clock
+        self._waiting: dict[Key, Ask] = {}
+        self._granted: dict[Key, Ask] = {}
+        self._asked: set[Key] = set()
+        self._served: dict[str, int] = {}  # when a namespace was last served, as a count
+        self._count = 0
+
+    @property
+    def now(self) -> float:
+        """The clock's time."""
+        return self._clock()
+
+    def __len__(self) -> int:
+        """How many builds wait."""
+        return len(self._waiting)
+
+    def take(self, ask: Ask, jobs: Iterable[JobView]) -> Turn | Queued:
+        """Whether a build may start now; if not, it waits on.
+
+        Args:
+            ask: the build; of one that waits already, the time is kept.
+            jobs: all build Jobs.
+        """
+        key = ask.key
+        before = self._waiting.get(key)
+        if before is not None:
+            ask = replace(ask, since=before.since, urgency=min(ask.urgency, before.urgency))
+        self._waiting[key] = ask
+        self._asked.add(key)
+        running = [job for job in jobs if occupies(job)]
+        if twin := _twin(ask, running):
+            return Queued(f"waiting for {twin}, which builds the same inputs")
+        if any(self._is_twin(ask, other) for other in self._granted.values()):
+            return Queued("waiting for a build of the same inputs")
+        if key not in self._admitted(running):
+            return Queued(_words(ask, running, self._granted.values()))
+        del self._waiting[key]
+        self._granted[key] = ask
+        self._count += 1
+        self._served[key[0]] = self._count
+        return Turn.GRANTED
+
+    def settle(self, key: Key) -> bool:
+        """A pass over an image is over: a turn is used by now, or given back.
+
+        An image that waited and did not ask again needs no build any more.
+
+        Returns:
+            Whether it had been given a turn.
+        """
+        granted = self._granted.pop(key, None) is not None
+        if key not in self._asked:
+            self._waiting.pop(key, None)
+        self._asked.discard(key)
+        return granted
+
+    def due(self, jobs: Iterable[JobView]) -> list[Key]:
+        """The images that wait and would get their turn now: to be looked at."""
+        if not self._waiting:
+            return []
+        return self._admitted([job for job in jobs if occupies(job)])
+
+    @staticmethod
+    def _is_twin(ask: Ask, other: Ask) -> bool:
+        return (other.key[0], other.input_hash) == (ask.key[0], ask.input_hash)
+
+    def _admitted(self, running: list[JobView]) -> list[Key]:
+        """Who of those that wait may start, beside what runs and what was granted."""
+        use = Use.of(running, self._granted.values())
+        busy = {(job.namespace, job.input_hash) for job in running}
+        now = self._clock()
+        waiting = sorted(
+            (_aged(ask, now), ask.since, ask.key)
+            for ask in self._waiting.values()
+            if (ask.key[0], ask.input_hash) not in busy
+        )
+        heads: dict[str, list[tuple[int, float, Key]]] = {}
+        for entry in waiting:
+            heads.setdefault(entry[2][0], []).append(entry)
+        for queue in heads.values():
+            queue.reverse()  # the first is taken from the end
+        admitted: list[Key] = []
+        while heads:
+            namespace = min(
+                heads,
+                key=lambda name: (
+                    heads[name][-1][0],
+                    use.by_namespace[name],
+                    self._served.get(name, 0),
+                    heads[name][-1][1],
+                ),
+            )
+            _, _, key = heads[namespace].pop()
+            if not heads[namespace]:
+                del heads[namespace]
+            ask = self._waiting[key]
+            if use.full(ask):
+                if use.total >= ask.caps.total:
+                    break
+                continue
+            use.add(namespace, ask.build_class)
+            admitted.append(key)
+        return admitted
+
+
+class Use:
+    """How many builds run, counted in each way that a cap may hold for."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.by_namespace: Counter[str] = Counter()
+        self.by_class: Counter[str] = Counter()
+        self.by_both: Counter[tuple[str, str]] = Counter()
+
+    @classmethod
+    def of(cls, running: Iterable[JobView], granted: Iterable[Ask]) -> "Use":
+        """What runs, and what is about to."""
+        use = cls()
+        for job in running:
+            use.add(job.namespace, job.build_class)
+        for ask in granted:
+            use.add(ask.key[0], ask.build_class)
+        return use
+
+    def add(self, namespace: str, build_class: str) -> None:
+        """One more."""
+        self.total += 1
+        self.by_namespace[namespace] += 1
+        self.by_class[build_class] += 1
+        self.by_both[build_class, namespace] += 1
+
+    def full(self, ask: Ask) -> str:
+        """The cap that a build would go over, in words; "" where there is room."""
+        caps, namespace, name = ask.caps, ask.key[0], ask.build_class
+        if self.total >= caps.total:
+            return f"all {caps.total} builds that may run at once are running"
+        if self.by_namespace[namespace] >= caps.namespace:
+            return f"all {caps.namespace} builds that this namespace may run at once are running"
+        if caps.of_class is not None and self.by_class[name] >= caps.of_class:
+            return f"all {caps.of_class} builds that the class {name} allows are running"
+        if (
+            caps.class_namespace is not None
+            and self.by_both[name, namespace] >= caps.class_namespace
+        ):
+            return (
+                f"all {caps.class_namespace} builds that the class {name} allows in this "
+                "namespace are running"
+            )
+        return ""
+
+
+def occupies(job: JobView) -> bool:
+    """Whether a Job takes a place: Kueue's are counted by Kueue."""
+    return job.state in {JobState.LIVE, JobState.DELETING} and not job.queue
+
+
+def _twin(ask: Ask, running: Iterable[JobView]) -> str:
+    """The name of a live Job of another image that builds the same, or ""."""
+    wanted: Mapping[str, str] = {"namespace": ask.key[0], "input_hash": ask.input_hash}
+    for job in running:
+        same = all(getattr(job, name) == value for name, value in wanted.items())
+        if same and job.image != ask.key[1]:
+            return job.name
+    return ""
+
+
+def _aged(ask: Ask, now: float) -> int:
+    return max(int(ask.urgency) - int((now - ask.since) // AGING), 0)
+
+
+def _words(ask: Ask, running: list[JobView], granted: Iterable[Ask]) -> str:
+    """Why a build waits: the cap that is full, or that others come first."""
+    full = Use.of(running, granted).full(ask)
+    return f"waiting: {full}" if full else "waiting: other builds come first"

@@ -1,0 +1,380 @@
+"""What a user can ask for beyond a first build: retries, holds, requests, digests, history."""
+
+import datetime as dt
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from niximage.api.image import FORCE_AT, REQUESTED_AT, NixImage
+from niximage.api.status import ConditionType, Progress
+from niximage.controller.case import Decision
+from niximage.controller.decide import decide
+from niximage.controller.views import (
+    ClassWanting,
+    CreateJob,
+    DeleteJob,
+    FindPublished,
+    JobState,
+    Observed,
+    Queued,
+    ReadOutcome,
+    ReadProgress,
+    Resolve,
+    TakeTurn,
+    Urgency,
+)
+from niximage.errors import NixImageError, Reason, Retryable, Terminal
+from unit.controller.states import (
+    ABSENT,
+    DIGEST,
+    NOW,
+    OLD_REVISION,
+    PUBLISHED,
+    SETTINGS,
+    answered,
+    inputs,
+    job,
+    nix_image,
+    observe,
+    pinned,
+    ready,
+    result,
+    seen,
+    told,
+)
+
+EVICTED = Retryable(Reason.BUILD_INTERRUPTED, "the pod is gone")
+OUT_OF_MEMORY = Terminal(Reason.OUT_OF_MEMORY, "the build step ran out of memory")
+TOO_LONG = Terminal(Reason.BUILD_TIMEOUT, "the build took longer than spec.timeout allows")
+
+
+def words(image: NixImage, kind: ConditionType) -> str:
+    condition = image.status.condition(kind)
+    assert condition is not None
+    return condition.message
+
+
+def step(image: NixImage, observed: Observed, now: dt.datetime = NOW) -> tuple[NixImage, Decision]:
+    decision = decide(image, observed, now, SETTINGS)
+    return (image if decision.status is None else answered(image, decision)), decision
+
+
+# Retries ----------------------------------------------------------------------------------------
+
+
+def fail(image: NixImage, error: NixImageError, attempt: int, now: dt.datetime) -> NixImage:
+    failed = job(image, JobState.FAILED, attempt=attempt)
+    return step(image, observe(jobs=(failed,), source=pinned(), outcome=error), now)[0]
+
+
+def tries(image: NixImage, error: NixImageError) -> list[float]:
+    """The delays after each failure, until there is no other try."""
+    delays: list[float] = []
+    now = NOW
+    image = seen(image)
+    for attempt in range(1, 30):
+        image = fail(image, error, attempt, now)
+        failure = image.status.failure
+        assert failure is not None
+        if failure.next_retry_time is None:
+            return delays
+        delays.append((failure.next_retry_time - now).total_seconds())
+        now = failure.next_retry_time
+    pytest.fail("it never ends")
+
+
+@pytest.mark.parametrize(
+    ("retry", "delays"),
+    [
+        ({}, [15, 30, 60, 120, 240]),
+        ({"limit": 2}, [15, 30]),
+        ({"limit": 0}, []),
+        ({"limit": 3, "minBackoff": "1m", "maxBackoff": "90s"}, [60, 90, 90]),
+    ],
+)
+def test_an_interrupted_build_is_tried_again_as_the_spec_says(
+    retry: dict[str, Any], delays: list[float]
+) -> None:
+    assert tries(nix_image(build={"retry": retry}), EVICTED) == delays
+
+
+@pytest.mark.parametrize("error", [OUT_OF_MEMORY, TOO_LONG])
+def test_memory_and_time_that_ran_out_get_one_more_chance(error: Terminal) -> None:
+    assert tries(nix_image(), error) == [15]
+    assert tries(nix_image(build={"retry": {"limit": 0}}), error) == []
+
+
+def test_who_gives_up_says_after_how_many_tries_and_what_to_do() -> None:
+    image = seen(nix_image(build={"retry": {"limit": 1}}))
+    image = fail(image, EVICTED, 1, NOW)
+    assert told(image)["Reconciling"] == "True/ProgressingWithRetry"
+    image = fail(image, EVICTED, 2, NOW + dt.timedelta(seconds=15))
+    assert told(image)["Stalled"] == "True/BuildInterrupted"
+    assert "Given up after 2 attempts" in words(image, ConditionType.STALLED)
+    assert REQUESTED_AT in words(image, ConditionType.STALLED)
+
+
+def test_what_was_given_up_is_left_alone_until_somebody_asks() -> None:
+    image = fail(seen(nix_image(build={"retry": {"limit": 0}})), EVICTED, 1, NOW)
+    later = NOW + dt.timedelta(days=1)
+    gone = observe(source=pinned(), published=ABSENT)
+    assert not decide(image, gone, later, SETTINGS).effects
+    asked = request(image, "now")
+    asked, decision = step(asked, observe(), later)
+    assert decision.looks == (Resolve(fresh=True),)
+    assert asked.status.last_handled_reconcile_at == "now"
+    (create,) = decide(asked, gone, later, SETTINGS).effects
+    assert isinstance(create, CreateJob)
+    assert create.attempt == 2
+
+
+# Requests ---------------------------------------------------------------------------------------
+
+
+def request(image: NixImage, token: str, *, force: bool = False) -> NixImage:
+    annotations = {REQUESTED_AT: token, **({FORCE_AT: token} if force else {})}
+    metadata = image.metadata.model_copy(update={"annotations": annotations})
+    return image.model_copy(update={"metadata": metadata})
+
+
+def test_a_request_looks_the_source_up_afresh_once_and_leaves_a_good_image_alone() -> None:
+    before = ready()
+    image, decision = step(request(before, "1"), observe())
+    assert decision.looks == (Resolve(fresh=True),)
+    assert told(image) == told(before)
+    assert image.status.last_handled_reconcile_at == "1"
+    assert decide(image, observe(), NOW, SETTINGS).looks == (Resolve(),)
+
+
+def test_a_request_to_a_suspended_image_waits_for_it() -> None:
+    image = request(nix_image(ready().status, suspend=True), "1")
+    image, decision = step(image, observe())
+    assert not decision.looks
+    assert image.status.last_handled_reconcile_at is None
+
+
+def test_force_builds_again_what_is_published() -> None:
+    image, _ = step(request(ready(), "1", force=True), observe())
+    old = job(image, JobState.SUCCEEDED)
+    decision = decide(image, observe(jobs=(old,), source=pinned()), NOW, SETTINGS)
+    assert decision.effects == (DeleteJob(old),)
+    (create,) = decide(image, observe(source=pinned()), NOW, SETTINGS).effects
+    assert isinstance(create, CreateJob)
+    assert create.force == "1"
+
+    running = job(image, force="1")
+    image, _ = step(image, observe(jobs=(running,), source=pinned()))
+    assert image.status.last_handled_force_at == "1"
+    assert told(image)["Ready"] == "True/Succeeded"
+    assert told(image)["Outdated"] == "True/NewRevision"
+
+    done = observe(jobs=(replace(running, state=JobState.SUCCEEDED),), source=pinned())
+    assert isinstance(decide(image, done, NOW, SETTINGS).looks[0], ReadOutcome)
+    image, _ = step(image, replace(done, outcome=result(image), published=PUBLISHED))
+    assert "Outdated" not in told(image)
+    again = decide(image, done, NOW, SETTINGS)
+    assert not again.looks
+    assert not again.effects
+
+
+def test_force_without_the_same_request_is_none() -> None:
+    metadata = ready().metadata.model_copy(update={"annotations": {FORCE_AT: "1"}})
+    image = ready().model_copy(update={"metadata": metadata})
+    assert not decide(image, observe(source=pinned()), NOW, SETTINGS).effects
+
+
+# Turns ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("image", "urgency"),
+    [
+        (seen(nix_image()), Urgency.WANTED),
+        (ready(revision=OLD_REVISION), Urgency.MOVED),
+        (
+            answered(
+                image := seen(nix_image()),
+                decide(
+                    image,
+                    observe(jobs=(job(image, JobState.FAILED),), source=pinned(), outcome=EVICTED),
+                    NOW - dt.timedelta(minutes=1),
+                    SETTINGS,
+                ),
+            ),
+            Urgency.RETRY,
+        ),
+    ],
+    ids=["new", "moved", "retried"],
+)
+def test_a_build_asks_for_its_turn(image: NixImage, urgency: Urgency) -> None:
+    observed = Observed(source=pinned(), published=ABSENT)
+    assert decide(image, observed, NOW, SETTINGS).looks == (TakeTurn(inputs(image), urgency),)
+
+
+@pytest.mark.parametrize("good", [False, True])
+def test_a_build_that_waits_for_its_turn_says_why(good: bool) -> None:
+    image = ready(revision=OLD_REVISION) if good else seen(nix_image())
+    full = Queued("waiting: all 5 builds that this namespace may run at once are running")
+    image, decision = step(image, observe(source=pinned(), published=ABSENT, turn=full))
+    assert not decision.effects
+    kind = ConditionType.OUTDATED if good else ConditionType.RECONCILING
+    assert words(image, kind) == full.words
+    assert told(image)["Ready"] == ("True/Succeeded" if good else "Unknown/Progressing")
+
+
+def test_a_job_that_kueue_holds_back_is_queued() -> None:
+    image = seen(nix_image(build={"queueName": "team"}))
+    image, _ = step(image, observe(jobs=(job(image, suspended=True),), source=pinned()))
+    assert told(image)["Reconciling"] == "True/Queued"
+    assert "queue team" in words(image, ConditionType.RECONCILING)
+
+
+# Progress ---------------------------------------------------------------------------------------
+
+
+def test_progress_is_looked_for_and_told() -> None:
+    image = seen(nix_image())
+    running = Observed(jobs=(job(image),), source=pinned())
+    assert decide(image, running, NOW, SETTINGS).looks == (ReadProgress(running.jobs[0]),)
+    progress = Progress(phase="realise", done=12, total=40, message="building hello-2.12")
+    image, decision = step(image, replace(running, progress=progress))
+    assert decision.requeue_after == 15
+    told_words = words(image, ConditionType.RECONCILING)
+    assert told_words.endswith("realise 12 of 40, building hello-2.12")
+    image, _ = step(image, replace(running, progress=ABSENT))
+    assert words(image, ConditionType.RECONCILING) == told_words, "no news changes nothing"
+
+
+# Concurrency ------------------------------------------------------------------------------------
+
+
+def test_forbid_lets_a_build_finish_when_the_source_moves() -> None:
+    image = seen(nix_image(concurrencyPolicy="Forbid"))
+    running = job(image, revision=OLD_REVISION)
+    image, _ = step(image, observe(jobs=(running,), source=pinned(OLD_REVISION)))
+    moved = observe(jobs=(running,), source=pinned())
+    image, decision = step(image, moved)
+    assert not decision.effects
+    assert image.status.current_build is not None
+    assert image.status.current_build.job_name == running.name
+
+    ended = replace(moved, jobs=(replace(running, state=JobState.SUCCEEDED),))
+    assert isinstance(decide(image, ended, NOW, SETTINGS).looks[0], ReadOutcome)
+    image, _ = step(image, replace(ended, outcome=ABSENT, published=PUBLISHED))
+    assert told(image)["Ready"] == "True/Succeeded"
+    assert image.status.artifact is not None
+    assert image.status.artifact.revision == OLD_REVISION
+
+    decision = decide(image, replace(ended, published=ABSENT), NOW, SETTINGS)
+    assert [type(effect) for effect in decision.effects] == [CreateJob], "then the newer one"
+
+
+def test_forbid_lets_a_build_finish_when_the_spec_changes() -> None:
+    image = seen(nix_image(concurrencyPolicy="Forbid"))
+    running = job(image)
+    image, _ = step(image, observe(jobs=(running,), source=pinned()))
+    edited = nix_image(image.status, generation=2, concurrencyPolicy="Forbid", packages=["jq"])
+    edited, _ = step(edited, observe(jobs=(running,)))
+    edited, decision = step(edited, observe(jobs=(running,), source=pinned(), published=ABSENT))
+    assert not decision.effects
+    assert told(edited)["Reconciling"] == "True/Queued"
+    assert running.name in words(edited, ConditionType.RECONCILING)
+
+
+# Digests ----------------------------------------------------------------------------------------
+
+OTHER = "sha256:" + "e" * 64
+
+
+def test_the_expected_digest_is_ready() -> None:
+    image = ready(nix_image(output={"expectedDigest": DIGEST}))
+    assert told(image)["Ready"] == "True/Succeeded"
+
+
+def test_another_digest_than_the_expected_one_is_never_taken() -> None:
+    image = seen(nix_image(output={"expectedDigest": OTHER}))
+    image, decision = step(image, observe(source=pinned(), published=PUBLISHED))
+    assert told(image)["Stalled"] == "True/DigestMismatch"
+    assert told(image)["Published"] == "False/DigestMismatch"
+    assert image.status.image is None
+    assert DIGEST in words(image, ConditionType.STALLED)
+    again, decision = step(image, observe(source=pinned(), published=PUBLISHED))
+    assert again == image
+    assert not decision.effects
+
+
+def test_a_new_expectation_is_held_against_what_is_published() -> None:
+    before = ready()
+    edited = nix_image(before.status, generation=2, output={"expectedDigest": OTHER})
+    edited, _ = step(edited, observe())
+    edited, _ = step(edited, observe(source=pinned()))
+    assert told(edited)["Stalled"] == "True/DigestMismatch"
+    assert edited.status.digest == DIGEST, "the last good one stays"
+
+
+# Classes ----------------------------------------------------------------------------------------
+
+
+def test_a_class_that_is_not_there_is_waited_for_without_a_look() -> None:
+    missing = ClassWanting("waiting for the NixBuildClass large: there is none")
+    image, decision = step(nix_image(), observe(policy=missing))
+    assert not decision.looks
+    assert told(image)["Reconciling"] == "True/WaitingForClass"
+    image, decision = step(image, observe())
+    assert decision.looks == (Resolve(),)
+
+
+def test_what_the_class_forbids_stalls_before_anything_is_asked_on_the_network() -> None:
+    refusal = Terminal(Reason.POLICY_DENIED, "the class does not allow the source")
+    image, decision = step(nix_image(), observe(policy=refusal))
+    assert not decision.looks
+    assert told(image)["Stalled"] == "True/PolicyDenied"
+    image, decision = step(image, observe())
+    assert decision.looks == (Resolve(),), "a class that allows it now mends it"
+
+
+# History ----------------------------------------------------------------------------------------
+
+
+def test_history_tells_of_each_build_once_and_keeps_to_its_limits() -> None:
+    image = seen(nix_image(failedBuildsHistoryLimit=2, build={"retry": {"limit": 9}}))
+    now = NOW
+    for attempt in range(1, 5):
+        failed = replace(job(image, JobState.FAILED, attempt=attempt), ended=now)
+        image, _ = step(image, observe(jobs=(failed,), source=pinned(), outcome=EVICTED), now)
+        now += dt.timedelta(hours=1)
+    done = replace(job(image, JobState.SUCCEEDED, attempt=5), ended=now)
+    told_now = observe(jobs=(done,), source=pinned(), outcome=result(image), published=PUBLISHED)
+    image, _ = step(image, told_now, now)
+    found = [(build.result, build.reason, build.digest) for build in image.status.history]
+    assert found == [
+        ("Succeeded", "Succeeded", DIGEST),
+        ("Failed", "BuildInterrupted", None),
+        ("Failed", "BuildInterrupted", None),
+    ]
+    again, _ = step(image, told_now, now)
+    assert again == image
+
+
+def test_a_cache_hit_is_no_build() -> None:
+    assert ready().status.history == []
+
+
+# Suspension -------------------------------------------------------------------------------------
+
+
+def test_a_build_that_runs_when_its_image_is_suspended_may_finish() -> None:
+    image = seen(nix_image())
+    image, _ = step(image, observe(jobs=(job(image),), source=pinned()))
+    paused = nix_image(image.status, generation=2, suspend=True)
+    paused, decision = step(paused, observe(jobs=(job(image),)))
+    assert not decision.effects
+    assert paused.status.current_build is not None
+    paused, _ = step(paused, observe())
+    assert paused.status.current_build is None
+    resumed = nix_image(paused.status, generation=3)
+    resumed, _ = step(resumed, observe())
+    assert decide(resumed, Observed(source=pinned()), NOW, SETTINGS).looks == (
+        FindPublished(inputs(resumed)),
+    )
