@@ -1,0 +1,341 @@
+"""A cluster, a bucket and a source in memory, and the real reconciler before them.
+
+Events reach the operator's cache late, twice, in another order, or not at all; writes meet
+conflicts and errors; the operator is killed between any two of its actions.
+"""
+
+import asyncio
+import copy
+import datetime as dt
+import itertools
+from typing import Any
+
+from niximage.api.build import BuildFailure, BuildRequest, PinnedSource, PublishResult
+from niximage.api.source import Source
+from niximage.controller.cache import Cache, CachedImage, Key
+from niximage.controller.client import Conflict, NotThere
+from niximage.controller.looks import Looks
+from niximage.controller.progress import ProgressReader
+from niximage.controller.reconcile import Reconciler
+from niximage.controller.resolver import Resolver
+from niximage.controller.turns import Turns
+from niximage.controller.views import Absent, JobState, JobView, Published
+from niximage.errors import NixImageError, Reason, Retryable
+from unit.controller.states import NOW, SETTINGS
+
+Json = dict[str, Any]
+KEY: Key = ("team-a", "web")
+
+
+class Killed(Exception):  # noqa: N818 (what happens to the operator)
+    """The operator is gone before its next call."""
+
+
+def digest_of(input_hash: str) -> str:
+    return f"sha256:{input_hash}"
+
+
+class World:
+    """All that outlives the operator, and the operator that can be killed."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.numbers = itertools.count(100)
+        self.revision = "0" * 40
+        self.image: Json | None = None
+        self.jobs: dict[str, Json] = {}
+        self.outcomes: dict[str, Json] = {}  # of pods, by the Job's uid
+        self.bucket: dict[str, Published] = {}
+        self.faults: list[str] = []  # what becomes of the next calls, the last first
+        self.calls_left: int | None = None
+        self.created: list[tuple[str, str]] = []
+        self.pending: list[tuple[str, str, Json]] = []  # events on their way
+        self.start()
+
+    def start(self) -> None:
+        """A new operator, which knows nothing but a full list."""
+        self.calls_left = None
+        self.pending = []
+        self.cache = Cache()
+        self.turns = Turns(self.seconds)
+        resolver = Resolver(self.resolve, retry_delay=1, clock=self.seconds)
+        looks = MemoryLooks(
+            self,
+            cache=self.cache,
+            cluster=self,
+            store=None,  # type: ignore[arg-type]  # not looked into
+            resolver=resolver,
+            turns=self.turns,
+            progress=ProgressReader(self, self.seconds),
+        )
+        self.reconciler = Reconciler(
+            cache=self.cache,
+            cluster=self,
+            looks=looks,
+            settings=SETTINGS,
+            clock=lambda: self.now,
+        )
+        self.relist()
+
+    def seconds(self) -> float:
+        """The time, as a clock tells it."""
+        return self.now.timestamp()
+
+    def relist(self) -> None:
+        """A full list: it repairs what events did not tell."""
+        self.cache.begin_list()
+        images = [CachedImage.from_json(self.image)] if self.image is not None else []
+        jobs = [JobView.from_json(copy.deepcopy(job)) for job in self.jobs.values()]
+        self.cache.finish_list(images, jobs)
+
+    def reconcile(self) -> float | None:
+        """One pass; what fails is tried again by later ones, as the queue would."""
+        try:
+            return asyncio.run(self.reconciler.reconcile(KEY))
+        except NixImageError:
+            return 0.0
+        except Killed:
+            self.start()
+            return 0.0
+        finally:
+            self.turns.settle(KEY)
+
+    # What users and the world do ----------------------------------------------------------------
+
+    def apply(self, spec: Json) -> None:
+        """Create the image, or change its spec."""
+        if self.image is None:
+            metadata = {
+                "name": KEY[1],
+                "namespace": KEY[0],
+                "uid": f"u-{next(self.numbers)}",
+                "generation": 1,
+                "resourceVersion": str(next(self.numbers)),
+            }
+            self.image = {"metadata": metadata, "spec": spec, "status": {"observedGeneration": -1}}
+        elif self.image["spec"] != spec:
+            self.image["spec"] = spec
+            self.image["metadata"]["generation"] += 1
+            self.image["metadata"]["resourceVersion"] = str(next(self.numbers))
+        self.tell("image", "MODIFIED", self.image)
+
+    def annotate(self, annotations: dict[str, str]) -> None:
+        assert self.image is not None
+        self.image["metadata"]["annotations"] = annotations
+        self.image["metadata"]["resourceVersion"] = str(next(self.numbers))
+        self.tell("image", "MODIFIED", self.image)
+
+    def delete(self) -> None:
+        """Delete the image; its Jobs go with it."""
+        assert self.image is not None
+        self.tell("image", "DELETED", self.image)
+        self.image = None
+        for name in list(self.jobs):
+            self.drop_job(name)
+
+    def drop_job(self, name: str) -> None:
+        self.tell("job", "DELETED", self.jobs.pop(name))
+
+    def end_job(self, name: str, how: str) -> None:
+        """A Job's pod ends: `succeeds`, `lies`, `fails`, `is evicted` or `runs out of memory`."""
+        job = self.jobs[name]
+        inputs = job["metadata"]["annotations"]["niximage.dev/input-hash"]
+        good = how in {"succeeds", "lies"}
+        if how == "succeeds":
+            self.bucket[inputs] = Published(digest_of(inputs), 1, 1, 0, 0)
+        code, message, reason = 0, "", "Completed"
+        match how:
+            case "succeeds" | "lies":
+                message = (
+                    PublishResult(
+                        input_hash=inputs,
+                        repository="team-a/web",
+                        digest=digest_of(inputs),
+                        layers=1,
+                        size=1,
+                        reused_layers=0,
+                        reused_size=0,
+                    )
+                    .to_message()
+                    .decode()
+                )
+            case "fails":
+                failure = BuildFailure(reason=Reason.BUILD_FAILED, message="no")
+                code, message = 65, failure.to_message().decode()
+            case "is evicted":
+                code = 143
+            case _:
+                code, reason = 137, "OOMKilled"
+        ended = {"exitCode": code, "reason": reason, "message": message}
+        step = {"name": "publish", "state": {"terminated": ended}}
+        self.outcomes[job["metadata"]["uid"]] = step
+        kind = "Complete" if good else "Failed"
+        job["status"] = {
+            "conditions": [
+                {
+                    "type": kind,
+                    "status": "True",
+                    "lastTransitionTime": f"{self.now:%Y-%m-%dT%H:%M:%SZ}",
+                }
+            ]
+        }
+        self.tell("job", "MODIFIED", job)
+
+    # Events -------------------------------------------------------------------------------------
+
+    def tell(self, kind: str, event: str, body: Json) -> None:
+        self.pending.append((kind, event, copy.deepcopy(body)))
+
+    def deliver(self, index: int) -> None:
+        """Let one event arrive, whichever was sent first."""
+        kind, event, body = self.pending.pop(index % len(self.pending))
+        if kind == "image":
+            if event == "DELETED":
+                self.cache.drop_image(KEY, body["metadata"]["uid"])
+            else:
+                self.cache.put_image(CachedImage.from_json(body))
+        elif event == "DELETED":
+            self.cache.drop_job(JobView.from_json(body))
+        else:
+            self.cache.put_job(JobView.from_json(body))
+
+    # The API server -----------------------------------------------------------------------------
+
+    def _call(self) -> str:
+        if self.calls_left is not None:
+            if self.calls_left == 0:
+                raise Killed
+            self.calls_left -= 1
+        fault = self.faults.pop() if self.faults else ""
+        match fault:
+            case "conflict":
+                raise Conflict(Reason.CLUSTER_UNAVAILABLE, "409")
+            case "refused":
+                raise Retryable(Reason.CLUSTER_UNAVAILABLE, "500")
+            case _:
+                return fault
+
+    def _after(self, fault: str) -> None:
+        if fault == "lost reply":
+            raise Retryable(Reason.CLUSTER_UNAVAILABLE, "timeout")
+
+    async def list_images(self) -> list[Json]:
+        raise NotImplementedError
+
+    async def list_jobs(self) -> list[Json]:
+        raise NotImplementedError
+
+    async def list_classes(self) -> list[Json]:
+        raise NotImplementedError
+
+    async def read_log(self, *_: object, **__: object) -> str:
+        raise Retryable(Reason.CLUSTER_UNAVAILABLE, "no log")
+
+    async def list_pods(self, namespace: str, job: str) -> list[Json]:
+        self._call()
+        found = self.jobs.get(job)
+        step = self.outcomes.get(found["metadata"]["uid"]) if found is not None else None
+        if step is None:
+            return []
+        metadata = {"name": "pod", "creationTimestamp": "2026-05-04T12:00:00Z"}
+        return [{"metadata": metadata, "status": {"containerStatuses": [step]}}]
+
+    async def patch_status(self, namespace: str, name: str, patch: Json) -> Json:
+        fault = self._call()
+        if self.image is None:
+            raise NotThere(Reason.CLUSTER_UNAVAILABLE, "404")
+        if patch["metadata"]["resourceVersion"] != self.image["metadata"]["resourceVersion"]:
+            raise Conflict(Reason.CLUSTER_UNAVAILABLE, "409")
+        self.image["status"] = _merged(self.image["status"], patch["status"])
+        self.image["metadata"]["resourceVersion"] = str(next(self.numbers))
+        self.tell("image", "MODIFIED", self.image)
+        self._after(fault)
+        return copy.deepcopy(self.image)
+
+    async def create_job(self, manifest: Json) -> Json:
+        fault = self._call()
+        name = manifest["metadata"]["name"]
+        if name in self.jobs:
+            raise Conflict(Reason.CLUSTER_UNAVAILABLE, "409")
+        job = copy.deepcopy(manifest)
+        job["metadata"]["uid"] = f"j-{next(self.numbers)}"
+        job["metadata"]["creationTimestamp"] = f"{self.now:%Y-%m-%dT%H:%M:%SZ}"
+        owner = manifest["metadata"]["ownerReferences"][0]["uid"]
+        self.created.append((owner, name))
+        if self.image is not None and self.image["metadata"]["uid"] == owner:
+            self.jobs[name] = job  # else the garbage collector takes it at once
+            self.tell("job", "ADDED", job)
+        self._after(fault)
+        return copy.deepcopy(job)
+
+    async def get_job(self, namespace: str, name: str) -> Json | None:
+        self._call()
+        return copy.deepcopy(self.jobs.get(name))
+
+    async def delete_job(self, namespace: str, name: str, uid: str) -> None:
+        fault = self._call()
+        if name in self.jobs and self.jobs[name]["metadata"]["uid"] == uid:
+            self.drop_job(name)
+        self._after(fault)
+
+    async def resolve(self, source: Source, nixpkgs_url: str) -> PinnedSource:
+        return PinnedSource(url=nixpkgs_url, ref="refs/heads/x", revision=self.revision)
+
+    # What can be said of it ---------------------------------------------------------------------
+
+    def live_jobs(self) -> list[JobView]:
+        views = [JobView.from_json(job) for job in self.jobs.values()]
+        return [view for view in views if view.state is JobState.LIVE]
+
+    def request_of(self, name: str) -> BuildRequest:
+        pod = self.jobs[name]["spec"]["template"]["spec"]
+        variables = {e["name"]: e["value"] for e in pod["containers"][0]["env"]}
+        return BuildRequest.model_validate_json(variables["NIXIMAGE_REQUEST"])
+
+    def settle(self) -> Json:
+        """No more faults; every build succeeds; time passes, and events arrive."""
+        assert self.image is not None
+        self.faults, self.calls_left = [], None
+        for _ in range(60):
+            while self.pending:
+                self.deliver(0)
+            self.relist()
+            before = self.image["metadata"]["resourceVersion"]
+            self.reconcile()
+            for job in self.live_jobs():
+                self.end_job(job.name, "succeeds")
+            quiet = self.image["metadata"]["resourceVersion"] == before and not self.pending
+            if quiet:
+                return self.image
+            self.now += dt.timedelta(hours=1)
+        raise AssertionError(f"it never comes to rest: {self.image['status']}")
+
+
+class MemoryLooks(Looks):
+    """The real looks, with a bucket in memory."""
+
+    def __init__(self, world: World, **places: Any) -> None:
+        super().__init__(**places)
+        self._world = world
+
+    async def _published(
+        self, namespace: str, repository: str, input_hash: str
+    ) -> Published | Absent | NixImageError:
+        try:
+            self._world._call()
+        except NixImageError as error:
+            return Retryable(Reason.BUCKET_UNAVAILABLE, str(error))
+        return self._world.bucket.get(input_hash, Absent.ABSENT)
+
+
+def _merged(old: Json, patch: Json) -> Json:
+    """RFC 7396."""
+    new = dict(old)
+    for key, value in patch.items():
+        if value is None:
+            new.pop(key, None)
+        elif isinstance(value, dict) and isinstance(new.get(key), dict):
+            new[key] = _merged(new[key], value)
+        else:
+            new[key] = value
+    return new
