@@ -155,3 +155,23 @@ def test_equal_images_of_one_namespace_build_once(operator: Operator, namespace:
     )
     assert shared["status"]["image"].partition("@")[0].endswith(f"{namespace}/{other}")
     assert len(operator.cluster.list("jobs", namespace)) == 1
+
+
+def test_events_tell_of_each_transition_once(operator: Operator, namespace: str) -> None:
+    operator.cluster.do("create", "-f", "-", given=nix_image(namespace))
+    job = operator.job(namespace)
+    operator.end_job(job, code=0, message=json.dumps(operator.publish(job)))
+    operator.image_with(namespace, "Ready", "True/Succeeded")
+    reasons = ["BuildStarted", "ImagePublished", "SourceUpdated"]
+
+    def told() -> list[str]:
+        events = operator.cluster.list("events.events.k8s.io", namespace)
+        return sorted(e["reason"] for e in events if e["regarding"]["kind"] == "NixImage")
+
+    eventually("all Events", lambda: told() == reasons, log=operator.log)
+    operator.stop()
+    operator.start()
+    operator.cluster.do("create", "-f", "-", given=nix_image(namespace, "later"))
+    operator.image(namespace, lambda i: conditions(i).get("Ready") == "True/Succeeded", "later")
+    described = operator.cluster.do("describe", "niximage", "web", "-n", namespace)
+    assert described.count("ImagePublished") == 1

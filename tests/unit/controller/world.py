@@ -63,7 +63,7 @@ class World:
             self,
             cache=self.cache,
             cluster=self,
-            store=None,  # type: ignore[arg-type]  # not looked into
+            store=None,  # not looked into
             resolver=resolver,
             turns=self.turns,
             progress=ProgressReader(self, self.seconds),
@@ -268,6 +268,9 @@ class World:
         self._after(fault)
         return copy.deepcopy(job)
 
+    async def create_event(self, manifest: Json) -> None:
+        assert manifest["regarding"]["name"] == KEY[1]
+
     async def get_job(self, namespace: str, name: str) -> Json | None:
         self._call()
         return copy.deepcopy(self.jobs.get(name))
@@ -305,7 +308,8 @@ class World:
             for job in self.live_jobs():
                 self.end_job(job.name, "succeeds")
             quiet = self.image["metadata"]["resourceVersion"] == before and not self.pending
-            if quiet:
+            waits = {c["type"] for c in self.image["status"].get("conditions", [])}
+            if quiet and not {"Reconciling", "Outdated"} & waits:
                 return self.image
             self.now += dt.timedelta(hours=1)
         raise AssertionError(f"it never comes to rest: {self.image['status']}")

@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 
 from niximage.api.build import BuildFailure, BuildOutputs, read_message
 from niximage.builder.build import run_build
+from niximage.builder.narrate import Narrator
 from niximage.builder.publish import run_publish
 from niximage.builder.settings import BuilderSettings, termination_log
 from niximage.errors import NixImageError, Reason, Retryable, exit_code
@@ -52,7 +53,7 @@ def _build(settings: BuilderSettings, scratch: Path) -> bytes:
         scratch=scratch,
         roots=roots,
         timeout=settings.timeout,
-        say=_say,
+        say=Narrator(),
     )
     settings.outputs_file.write_text(outputs.model_dump_json(by_alias=True))
     return b""
@@ -72,7 +73,7 @@ def _publish(settings: BuilderSettings, scratch: Path) -> bytes:
             bucket=bucket,
             nix=settings.nix,
             scratch=scratch,
-            say=_say,
+            say=Narrator(),
         )
     finally:
         bucket.close()

@@ -17,6 +17,7 @@ In reading order:
 - `job`, `pod`  the manifest of a build Job
 - `progress`, `outcome`   what its pod says, while it runs and at its end
 - `turns`       whose build may start next
+- `events`      what changed from one status to the next
 - `bases`       the NixImage that another is based on
 - `resolver`    revisions of sources, each (url, ref) asked once for all images
 - `queue`, `cache`   which image is next, and what is known of it

@@ -1,13 +1,16 @@
 """The API server, as far as operator and gateway need it. The only module that imports the client.
 
-Objects go in and out as plain JSON. Every call has a time limit; what the API server refuses
-becomes `Retryable(CLUSTER_UNAVAILABLE)` in its own words, and a conflict is told apart.
+Objects go in and out as plain JSON, and every call is one line of method and path: the client's
+typed half takes seconds to import, in the middle of the first call. Every call has a time
+limit; what the API server refuses becomes `Retryable(CLUSTER_UNAVAILABLE)` in its own words, and
+a conflict is told apart.
 """
 
+import asyncio
 import json
-from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
+from urllib.parse import quote
 
 import aiohttp
 from kubernetes.aio import client as kubernetes
@@ -24,6 +27,11 @@ REVIEW_TIMEOUT: Final = 5.0  # seconds of a review: somebody waits for a pull
 PAGE: Final = 500  # objects of one page of a list
 IN_CLUSTER_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
+_IMAGES: Final = f"/apis/{GROUP}/{VERSION}"
+_BATCH: Final = "/apis/batch/v1"
+_CORE: Final = "/api/v1"
+_EVENTS: Final = "/apis/events.k8s.io/v1"
+
 Json = dict[str, Any]
 
 
@@ -31,15 +39,23 @@ class Conflict(Retryable):
     """Somebody else wrote in between, or made an object of that name."""
 
 
+class NotThere(Retryable):
+    """No object of that name, or no such kind."""
+
+
+class NotAllowed(Retryable):
+    """The operator's ServiceAccount may not do this."""
+
+
 class Cluster(Protocol):
     """What the operator asks of a cluster."""
 
     async def list_images(self) -> list[Json]:
-        """All NixImages."""
+        """All NixImages that are watched."""
         ...
 
     async def list_jobs(self) -> list[Json]:
-        """All build Jobs."""
+        """All build Jobs that are watched."""
         ...
 
     async def list_classes(self) -> list[Json]:
@@ -60,6 +76,10 @@ class Cluster(Protocol):
         """Merge a patch into a NixImage's status; returns the object as it is then."""
         ...
 
+    async def create_event(self, manifest: Json) -> None:
+        """Create an Event."""
+        ...
+
     async def create_job(self, manifest: Json) -> Json:
         """Create a Job. Raises Conflict if there is one of that name."""
         ...
@@ -76,7 +96,13 @@ class Cluster(Protocol):
 class ApiServer:
     """A cluster, through one connection pool. Use as an async context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, namespaces: tuple[str, ...] = ()) -> None:
+        """Nothing is open yet.
+
+        Args:
+            namespaces: the only ones to look into; none for all.
+        """
+        self._namespaces = namespaces
         self._client: kubernetes.ApiClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -105,181 +131,188 @@ class ApiServer:
         if self._client is not None:
             await self._client.close()  # type: ignore[no-untyped-call]
 
-    @property
-    def _objects(self) -> kubernetes.CustomObjectsApi:
-        # It speaks plain JSON to every API group, batch too.
-        return kubernetes.CustomObjectsApi(self._client)
+    # Lists ---------------------------------------------------------------------------------------
 
     async def list_images(self) -> list[Json]:
-        """All NixImages."""
-        return await self._list(GROUP, VERSION, PLURAL)
+        """All NixImages that are watched."""
+        return await self._list_watched(_IMAGES, PLURAL)
 
     async def list_classes(self) -> list[Json]:
         """All NixBuildClasses."""
-        return await self._list(GROUP, VERSION, CLASS_PLURAL)
+        return await self._list(f"{_IMAGES}/{CLASS_PLURAL}")
 
     async def list_jobs(self) -> list[Json]:
-        """All build Jobs."""
-        return await self._list("batch", "v1", "jobs", label_selector=f"{MANAGED_BY}={MANAGER}")
-
-    async def _list(self, group: str, version: str, plural: str, **options: Any) -> list[Json]:
-        items: list[Json] = []
-        token = None
-        while True:
-            page: Any = await _answer(
-                self._objects.list_custom_object_for_all_namespaces(
-                    group,
-                    version,
-                    plural,
-                    limit=PAGE,
-                    _continue=token,
-                    _request_timeout=TIMEOUT,
-                    **options,
-                )
-            )
-            items += page["items"]
-            token = page["metadata"].get("continue")
-            if not token:
-                return items
+        """All build Jobs that are watched."""
+        return await self._list_watched(_BATCH, "jobs", labelSelector=f"{MANAGED_BY}={MANAGER}")
 
     async def list_pods(self, namespace: str, job: str) -> list[Json]:
         """The pods of a Job."""
-        response: Any = await _answer(
-            kubernetes.CoreV1Api(self._client).list_namespaced_pod_without_preload_content(
-                namespace,
-                label_selector=f"batch.kubernetes.io/job-name={job}",
-                _request_timeout=TIMEOUT,
-            )
-        )
-        if response.status != 200:  # noqa: PLR2004 (HTTP's own number)
-            raise _refused(response.status, await response.text())
-        items: list[Json] = json.loads(await response.read())["items"]
+        path = f"{_CORE}/namespaces/{namespace}/pods"
+        return await self._list(path, labelSelector=f"batch.kubernetes.io/job-name={job}")
+
+    async def _list_watched(self, api: str, plural: str, **query: str) -> list[Json]:
+        if not self._namespaces:
+            return await self._list(f"{api}/{plural}", **query)
+        items: list[Json] = []
+        for namespace in self._namespaces:
+            items += await self._list(f"{api}/namespaces/{namespace}/{plural}", **query)
         return items
+
+    async def _list(self, path: str, **query: str) -> list[Json]:
+        items: list[Json] = []
+        query["limit"] = str(PAGE)
+        while True:
+            page = await self.call("GET", path, query=query)
+            items += page["items"]
+            query["continue"] = page["metadata"].get("continue") or ""
+            if not query["continue"]:
+                return items
+
+    # Objects -------------------------------------------------------------------------------------
 
     async def read_log(
         self, namespace: str, pod: str, container: str, *, lines: int, limit: int
     ) -> str:
         """The last lines of a container's log, at most so many bytes."""
-        response: Any = await _answer(
-            kubernetes.CoreV1Api(self._client).read_namespaced_pod_log_without_preload_content(
-                pod,
-                namespace,
-                container=container,
-                tail_lines=lines,
-                limit_bytes=limit,
-                _request_timeout=TIMEOUT,
-            )
+        data = await self._bytes(
+            "GET",
+            f"{_CORE}/namespaces/{namespace}/pods/{pod}/log",
+            query={"container": container, "tailLines": str(lines), "limitBytes": str(limit)},
         )
-        data: bytes = await response.read()
-        if response.status != 200:  # noqa: PLR2004 (HTTP's own number)
-            raise _refused(response.status, data.decode("utf-8", "replace"))
         return data[:limit].decode("utf-8", "replace")
 
     async def patch_status(self, namespace: str, name: str, patch: Json) -> Json:
         """Merge a patch into a NixImage's status; returns the object as it is then."""
-        patched: Any = await _answer(
-            self._objects.patch_namespaced_custom_object_status(
-                GROUP,
-                VERSION,
-                namespace,
-                PLURAL,
-                name,
-                patch,
-                _content_type="application/merge-patch+json",
-                _request_timeout=TIMEOUT,
-            )
+        return await self.call(
+            "PATCH",
+            f"{_IMAGES}/namespaces/{namespace}/{PLURAL}/{name}/status",
+            body=patch,
+            content="application/merge-patch+json",
         )
-        return dict(patched)
+
+    async def create_event(self, manifest: Json) -> None:
+        """Create an Event."""
+        namespace = manifest["metadata"]["namespace"]
+        await self.call("POST", f"{_EVENTS}/namespaces/{namespace}/events", body=manifest)
 
     async def create_job(self, manifest: Json) -> Json:
         """Create a Job. Raises Conflict if there is one of that name."""
-        created: Any = await _answer(
-            self._objects.create_namespaced_custom_object(
-                "batch",
-                "v1",
-                manifest["metadata"]["namespace"],
-                "jobs",
-                manifest,
-                _request_timeout=TIMEOUT,
-            )
-        )
-        return dict(created)
+        namespace = manifest["metadata"]["namespace"]
+        return await self.call("POST", f"{_BATCH}/namespaces/{namespace}/jobs", body=manifest)
 
     async def get_job(self, namespace: str, name: str) -> Json | None:
         """A Job, or None if there is none of that name."""
         try:
-            found: Any = await _answer(
-                self._objects.get_namespaced_custom_object(
-                    "batch", "v1", namespace, "jobs", name, _request_timeout=TIMEOUT
-                )
-            )
+            return await self.call("GET", f"{_BATCH}/namespaces/{namespace}/jobs/{name}")
         except NotThere:
             return None
-        return dict(found)
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         """Delete a Job of this uid and its pods; one that is gone already is no error."""
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": uid},
+        }
         try:
-            await _answer(
-                self._objects.delete_namespaced_custom_object(
-                    "batch",
-                    "v1",
-                    namespace,
-                    "jobs",
-                    name,
-                    body=kubernetes.V1DeleteOptions(
-                        propagation_policy="Background",
-                        preconditions=kubernetes.V1Preconditions(uid=uid),
-                    ),
-                    _request_timeout=TIMEOUT,
-                )
-            )
+            path = f"{_BATCH}/namespaces/{namespace}/jobs/{name}"
+            await self.call("DELETE", path, body=options)
         except (NotThere, Conflict):
             return
 
+    # Reviews -------------------------------------------------------------------------------------
+
     async def review_token(self, token: str, audience: str) -> Json:
         """The status of a TokenReview; an empty audience means the API server's own."""
-        review = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenReview",
-            "spec": {"token": token, **({"audiences": [audience]} if audience else {})},
-        }
-        return await self._review("authentication.k8s.io", "tokenreviews", review)
+        spec = {"token": token, **({"audiences": [audience]} if audience else {})}
+        return await self._review("authentication.k8s.io", "TokenReview", spec)
 
     async def review_access(self, spec: Json) -> bool:
         """Whether a SubjectAccessReview of this spec allows."""
-        review = {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SubjectAccessReview",
-            "spec": spec,
-        }
-        status = await self._review("authorization.k8s.io", "subjectaccessreviews", review)
+        status = await self._review("authorization.k8s.io", "SubjectAccessReview", spec)
         return status.get("allowed") is True and status.get("denied") is not True
 
-    async def _review(self, group: str, plural: str, review: Json) -> Json:
-        answered: Any = await _answer(
-            self._objects.create_cluster_custom_object(
-                group, "v1", plural, review, _request_timeout=REVIEW_TIMEOUT
-            )
+    async def may(self, attributes: Json) -> bool:
+        """Whether the operator itself may do something, by the attributes of a resource."""
+        spec = {"resourceAttributes": attributes}
+        status = await self._review("authorization.k8s.io", "SelfSubjectAccessReview", spec)
+        return status.get("allowed") is True
+
+    async def _review(self, group: str, kind: str, spec: Json) -> Json:
+        answered = await self.call(
+            "POST",
+            f"/apis/{group}/v1/{kind.lower()}s",
+            body={"apiVersion": f"{group}/v1", "kind": kind, "spec": spec},
+            timeout=REVIEW_TIMEOUT,
         )
         return dict(answered.get("status") or {})
 
+    # Any -----------------------------------------------------------------------------------------
 
-class NotThere(Retryable):
-    """No object of that name."""
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: Json | None = None,
+        content: str = "application/json",
+        timeout: float = TIMEOUT,  # noqa: ASYNC109 (of the client's own call, too)
+    ) -> Json:
+        """Ask the API server for something; the answer is a JSON object.
 
+        Raises:
+            NotThere: there is nothing of that name, or no such kind.
+            Conflict: somebody else wrote in between.
+            NotAllowed: the ServiceAccount may not.
+            Retryable: the API server does not answer, or refuses for another reason.
+        """
+        data = await self._bytes(method, path, query=query, body=body, content=content, timeout=timeout)
+        try:
+            answer = json.loads(data)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise Retryable(
+                Reason.CLUSTER_UNAVAILABLE, f"the API server answers {path} with no JSON object"
+            )
+        return answer
 
-async def _answer(call: Awaitable[Any]) -> Any:
-    """Await a call; whatever goes wrong becomes an error of ours."""
-    try:
-        return await call
-    except kubernetes.ApiException as error:
-        raise _refused(error.status, error.body or "") from None
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise Retryable(
-            Reason.CLUSTER_UNAVAILABLE,
-            f"the API server does not answer: {type(error).__name__} {error}".rstrip(),
-        ) from None
+    async def _bytes(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: Json | None = None,
+        content: str = "application/json",
+        timeout: float = TIMEOUT,  # noqa: ASYNC109 (of the client's own call, too)
+    ) -> bytes:
+        assert self._client is not None
+        given = {name: value for name, value in (query or {}).items() if value}
+        try:
+            async with asyncio.timeout(timeout):
+                request = await self._client.param_serialize(
+                    method,
+                    quote(path),
+                    query_params=list(given.items()),
+                    header_params={"Accept": "application/json, */*", "Content-Type": content},
+                    body=body,
+                    auth_settings=["BearerToken"],
+                )
+                response = await self._client.call_api(*request, _request_timeout=timeout)
+                data: bytes = await response.read()  # type: ignore[no-untyped-call]
+        except kubernetes.ApiException as error:
+            raise _refused(error.status, error.body or str(error.reason)) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Retryable(
+                Reason.CLUSTER_UNAVAILABLE,
+                f"the API server does not answer: {type(error).__name__} {error}".rstrip(),
+            ) from None
+        if not 200 <= response.status < 300:  # noqa: PLR2004 (HTTP's own numbers)
+            raise _refused(response.status, data.decode("utf-8", "replace"))
+        return data
 
 
 def _refused(status: int | None, body: str) -> Retryable:
@@ -299,7 +332,7 @@ def _refused(status: int | None, body: str) -> Retryable:
                 Reason.CLUSTER_UNAVAILABLE, message, hint="The build waits for room in the quota"
             )
         case 401 | 403:
-            return Retryable(
+            return NotAllowed(
                 Reason.CLUSTER_UNAVAILABLE,
                 message,
                 hint="Grant the operator's ServiceAccount the role that its manifests hold",

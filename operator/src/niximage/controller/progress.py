@@ -58,7 +58,7 @@ def running_step(pod: dict[str, Any]) -> str | None:
     """The step whose container runs, if one does. Pure."""
     status = pod.get("status") or {}
     found = (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or []))
-    running = {c["name"] for c in found if (c.get("state") or {}).get("running")}
+    running = {c["name"] for c in found if "running" in (c.get("state") or {})}
     return next((step for step in (PUBLISH, BUILD) if step in running), None)
 
 
@@ -94,6 +94,6 @@ def last_progress(log: str) -> Progress | Absent:
                 total=min(max(int(said.get("total", 0)), 0), _COUNT_LIMIT),
                 message=plain_text(str(said.get("message", "")), 300),
             )
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
             continue
     return Absent.ABSENT

@@ -6,6 +6,7 @@ judges; what goes wrong on the way is an observation like any other.
 
 import datetime as dt
 import logging
+import platform
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -18,6 +19,7 @@ from niximage.controller.cache import Cache, CachedImage, Key
 from niximage.controller.classes import denied, find_class, with_class
 from niximage.controller.client import Cluster, Conflict, NotThere
 from niximage.controller.decide import decide
+from niximage.controller.events import event_manifest, happened
 from niximage.controller.job import job_manifest
 from niximage.controller.looks import Looks
 from niximage.controller.settings import Settings
@@ -32,6 +34,7 @@ from niximage.controller.views import (
 )
 from niximage.errors import NixImageError, Reason, Retryable
 
+HOST: Final = platform.node()
 ROUNDS: Final = 12  # looks and effects of one pass; more is a bug that must not spin
 
 log = logging.getLogger(__name__)
@@ -119,7 +122,18 @@ class Reconciler:
             self._cache.drop_image(key, cached.metadata["uid"])
             return None
         self._cache.put_image(written)
+        if cached.image is not None:
+            await self._tell(cached.image, status)
         return written
+
+    async def _tell(self, image: NixImage, after: NixImageStatus) -> None:
+        """Make Events of what changed; an Event that is refused is not worth a retry."""
+        for event in happened(image.status, after):
+            body = event_manifest(image, after, event, dt.datetime.now(dt.UTC), HOST)
+            try:
+                await self._cluster.create_event(body)
+            except NixImageError as error:
+                log.warning("no Event %s: %s", event.reason, error)
 
     async def _perform(
         self, effect: Effect, cached: CachedImage, observed: Observed, settings: Settings

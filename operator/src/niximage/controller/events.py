@@ -1,0 +1,133 @@
+"""Events: what changed from one status to the next, for `kubectl describe`. Pure.
+
+An Event tells of a transition, never of a state that lasts: two equal statuses give none, so a
+restart, a retried write or a full list says nothing twice.
+"""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from niximage.api.base import API_VERSION
+from niximage.api.image import KIND, NixImage
+from niximage.api.status import ConditionStatus, ConditionType, NixImageStatus
+from niximage.controller.views import MANAGER
+from niximage.controller.words import pinned_words
+from niximage.errors import plain_text
+
+NOTE_BYTES: Final = 1024  # the API server takes no longer note
+REVISION: Final = "niximage.dev/revision"
+DIGEST: Final = "niximage.dev/digest"
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One transition.
+
+    Attributes:
+        type: whether somebody should look.
+        reason: the word for machines.
+        action: what the operator was doing.
+        note: the sentence for people.
+    """
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    action: str
+    note: str
+
+
+def happened(before: NixImageStatus, after: NixImageStatus) -> list[Happened]:
+    """What changed between two statuses, in the order in which it came about."""
+    found = [*_source(before, after), *_build(before, after)]
+    if after.digest is not None and after.digest != before.digest:
+        found.append(Happened("Normal", "ImagePublished", "Publish", f"published {after.image}"))
+    stalled = after.condition(ConditionType.STALLED)
+    earlier = before.condition(ConditionType.STALLED)
+    if stalled is not None and (earlier is None or earlier.reason != stalled.reason):
+        words = f"{stalled.reason}: {stalled.message}"
+        found.append(Happened("Warning", "Stalled", "Reconcile", words))
+    return found
+
+
+def _source(before: NixImageStatus, after: NixImageStatus) -> list[Happened]:
+    found = []
+    source = after.source
+    if source is not None and (before.source is None or before.source.revision != source.revision):
+        found.append(Happened("Normal", "SourceUpdated", "Resolve", pinned_words(source)))
+    resolved = after.condition(ConditionType.SOURCE_RESOLVED)
+    earlier = before.condition(ConditionType.SOURCE_RESOLVED)
+    if (
+        resolved is not None
+        and resolved.status is ConditionStatus.FALSE
+        and (earlier is None or (earlier.status, earlier.reason) != ("False", resolved.reason))
+    ):
+        words = f"{resolved.reason}: {resolved.message}"
+        found.append(Happened("Warning", "SourceFailed", "Resolve", words))
+    return found
+
+
+def _build(before: NixImageStatus, after: NixImageStatus) -> list[Happened]:
+    found = []
+    known = {build.id for build in before.history}
+    for build in reversed(after.history):
+        if build.id not in known and build.result == "Failed":
+            words = f"{build.job_name}: {build.reason}: {build.message}"
+            failure = after.failure
+            if failure is not None and failure.next_retry_time is not None:
+                words += f"; tried again at {failure.next_retry_time:%H:%M:%SZ}"
+            if failure is not None and failure.log_tail:
+                words += f"\n{failure.log_tail}"
+            found.append(Happened("Warning", "BuildFailed", "Build", words))
+    old, new = before.current_build, after.current_build
+    started = new is not None and (
+        old is None or (old.job_name, old.attempt) != (new.job_name, new.attempt)
+    )
+    if started and new is not None:
+        ended = {build.job_name for build in after.history}
+        if old is not None and old.input_hash != new.input_hash and old.job_name not in ended:
+            words = f"{old.job_name} makes way for {new.job_name}"
+            found.append(Happened("Normal", "BuildSuperseded", "Build", words))
+        again = f", attempt {new.attempt}" if new.attempt > 1 else ""
+        found.append(Happened("Normal", "BuildStarted", "Build", f"{new.job_name}{again}"))
+    return found
+
+
+def event_manifest(
+    image: NixImage, after: NixImageStatus, event: Happened, now: dt.datetime, instance: str
+) -> dict[str, Any]:
+    """An Event about an image.
+
+    Args:
+        image: what it is about.
+        after: its status by now.
+        event: what happened.
+        now: the time.
+        instance: the name of this operator's pod.
+    """
+    metadata = image.metadata
+    told = {REVISION: after.source and after.source.revision, DIGEST: after.digest}
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {
+            "generateName": f"{metadata.name}-",
+            "namespace": metadata.namespace,
+            "annotations": {name: value for name, value in told.items() if value},
+        },
+        "regarding": {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "name": metadata.name,
+            "namespace": metadata.namespace,
+            "uid": metadata.uid,
+            "resourceVersion": metadata.resource_version,
+        },
+        "type": event.type,
+        "reason": event.reason,
+        "action": event.action,
+        "note": plain_text(event.note, NOTE_BYTES),
+        "reportingController": f"niximage.dev/{MANAGER}",
+        "reportingInstance": instance[:128] or MANAGER,
+        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+    }
