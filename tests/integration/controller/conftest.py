@@ -112,18 +112,19 @@ class Operator:
     bucket: str
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    kubeconfig: Path | None = None
 
     @property
     def log(self) -> Path:
         return self.folder / "operator.log"
 
-    def start(self) -> None:
-        """Start it, and wait until it has listed what there is."""
+    def start(self, *, until: str = "listed") -> None:
+        """Start it, and wait until it has said something: that it listed what there is."""
         before = self.log.read_text() if self.log.exists() else ""
         environment = {
             **os.environ,
             **self.environment,
-            "KUBECONFIG": str(self.cluster.kubeconfig),
+            "KUBECONFIG": str(self.kubeconfig or self.cluster.kubeconfig),
             "NIXIMAGE_BUCKET": self.bucket,
             "NIXIMAGE_REGISTRY": "127.0.0.1:5000",
             "NIXIMAGE_NIXPKGS_URL": self.git.url,
@@ -137,8 +138,8 @@ class Operator:
                 stderr=output,
                 env=environment,
             )
-        listed = lambda: "listed" in self.log.read_text()[len(before) :]  # noqa: E731 (one use)
-        eventually("the operator starts", listed, log=self.log)
+        said = lambda: until in self.log.read_text()[len(before) :]  # noqa: E731 (one use)
+        eventually("the operator starts", said, log=self.log)
 
     def kill(self) -> None:
         """Kill it without a warning."""

@@ -15,6 +15,7 @@ from niximage.api.source import Source
 from niximage.controller.cache import Cache, CachedImage, Key
 from niximage.controller.client import Conflict, NotThere
 from niximage.controller.looks import Looks
+from niximage.controller.metrics import Metrics
 from niximage.controller.progress import ProgressReader
 from niximage.controller.reconcile import Reconciler
 from niximage.controller.resolver import Resolver
@@ -73,6 +74,7 @@ class World:
             cluster=self,
             looks=looks,
             settings=SETTINGS,
+            metrics=Metrics(),
             clock=lambda: self.now,
         )
         self.relist()

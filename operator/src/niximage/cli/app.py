@@ -2,7 +2,6 @@
 
 import asyncio
 import enum
-import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from niximage.cli.failure import told
+from niximage.cli.logs import LogFormat, log_to_stderr
 
 app: Final = typer.Typer(
     name="niximage",
@@ -198,19 +198,38 @@ def operator(
             help="Seconds between full lists, which repair what a watch missed.",
         ),
     ] = 600.0,
-    liveness: Annotated[
+    listen: Annotated[
         str | None,
         typer.Option(
-            envvar="NIXIMAGE_LIVENESS", help="Answer probes here: http://0.0.0.0:8080/healthz."
+            envvar="NIXIMAGE_LISTEN",
+            help="Answer /healthz, /readyz and /metrics there: 0.0.0.0:8080.",
         ),
     ] = None,
+    lease: Annotated[
+        str,
+        typer.Option(
+            envvar="NIXIMAGE_LEASE",
+            help="Act only while holding this Lease, NAMESPACE/NAME: for more than one replica.",
+        ),
+    ] = "",
+    namespaces: Annotated[
+        str,
+        typer.Option(
+            envvar="NIXIMAGE_NAMESPACES",
+            help="Look into these namespaces only, separated by blanks; needs no rights elsewhere, "
+            "and reads no NixBuildClasses.",
+        ),
+    ] = "",
+    log_format: Annotated[
+        LogFormat, typer.Option(envvar="NIXIMAGE_LOG_FORMAT", help="How log lines are written.")
+    ] = LogFormat.TEXT,
 ) -> None:
     """Run the operator, in a pod or with a kubeconfig."""
     from niximage.bucket import open_store
     from niximage.controller.run import run
     from niximage.controller.settings import PASSED_ON, Settings
 
-    _log_to_stderr()
+    log_to_stderr(log_format)
     with told():
         settings = Settings(
             bucket=bucket,
@@ -228,11 +247,13 @@ def operator(
             max_builds_per_namespace=max_builds_per_namespace,
             retry_delay=retry_delay,
             resync_interval=resync_interval,
+            namespaces=tuple(namespaces.split()),
+            lease=lease,
         )
         # Short: the queue tries again, and a stop waits for calls under way.
         store = open_store(bucket, patience=10)
         try:
-            asyncio.run(run(settings, store, liveness=liveness))
+            asyncio.run(run(settings, store, listen=listen))
         finally:
             store.close()
 
@@ -343,7 +364,7 @@ def serve(
     from niximage.cli import serve as command
     from niximage.gateway import Limits, Options
 
-    _log_to_stderr()
+    log_to_stderr()
     with told():
         command.run(
             bucket,
@@ -577,10 +598,3 @@ def builder_publish() -> None:
     from niximage.builder.steps import publish_step
 
     raise typer.Exit(publish_step())
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
-    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # one line per probe

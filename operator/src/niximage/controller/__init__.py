@@ -23,5 +23,6 @@ In reading order:
 - `queue`, `cache`   which image is next, and what is known of it
 - `client`      the API server; the only module that imports the Kubernetes client
 - `informer`    the watch; the only module that imports kopf
+- `lease`, `rights`, `health`, `metrics`   one process among others: may it act, and how is it
 - `settings`, `run`   how it is set up and started
 """

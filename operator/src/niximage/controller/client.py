@@ -268,7 +268,9 @@ class ApiServer:
             NotAllowed: the ServiceAccount may not.
             Retryable: the API server does not answer, or refuses for another reason.
         """
-        data = await self._bytes(method, path, query=query, body=body, content=content, timeout=timeout)
+        data = await self._bytes(
+            method, path, query=query, body=body, content=content, timeout=timeout
+        )
         try:
             answer = json.loads(data)
         except ValueError:

@@ -25,7 +25,7 @@ Seen = Callable[[str, dict[str, Any]], None]
 
 
 async def watch(
-    seen: Seen, *, stop: asyncio.Event | None = None, liveness: str | None = None
+    seen: Seen, *, stop: asyncio.Event | None = None, namespaces: tuple[str, ...] = ()
 ) -> None:
     """Watch NixImages, NixBuildClasses and build Jobs until told to stop, or by SIGTERM and SIGINT.
 
@@ -33,8 +33,8 @@ async def watch(
         seen: learns of each event, in order for each object; must not block or raise.
         stop: ends the watch when set; signals do in any case. With it, kopf takes five
             seconds more to end on a signal: it waits for the waiter on this very event.
-        liveness: the URL to answer liveness probes at, for example
-            `http://0.0.0.0:8080/healthz`, or None.
+        namespaces: the only ones to look into; none for all. Classes, which belong to no
+            namespace, are watched only together with all.
     """
     registry = kopf.OperatorRegistry()
 
@@ -46,9 +46,11 @@ async def watch(
     async def image(event: kopf.RawEvent, **_: Any) -> None:
         seen(PLURAL, dict(event))
 
-    @kopf.on.event(GROUP, VERSION, CLASS_PLURAL, registry=registry)
-    async def build_class(event: kopf.RawEvent, **_: Any) -> None:
-        seen(CLASS_PLURAL, dict(event))
+    if not namespaces:
+
+        @kopf.on.event(GROUP, VERSION, CLASS_PLURAL, registry=registry)
+        async def build_class(event: kopf.RawEvent, **_: Any) -> None:
+            seen(CLASS_PLURAL, dict(event))
 
     @kopf.on.event("batch", "v1", "jobs", registry=registry)
     async def job(event: kopf.RawEvent, **_: Any) -> None:
@@ -59,9 +61,9 @@ async def watch(
     await kopf.operator(
         registry=registry,
         settings=_settings(),
-        clusterwide=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
         standalone=True,
-        liveness_endpoint=liveness,
         stop_flag=stop,
     )
 

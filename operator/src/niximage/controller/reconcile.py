@@ -22,6 +22,7 @@ from niximage.controller.decide import decide
 from niximage.controller.events import event_manifest, happened
 from niximage.controller.job import job_manifest
 from niximage.controller.looks import Looks
+from niximage.controller.metrics import Metrics
 from niximage.controller.settings import Settings
 from niximage.controller.views import (
     ClassWanting,
@@ -55,12 +56,14 @@ class Reconciler:
         cluster: Cluster,
         looks: Looks,
         settings: Settings,
+        metrics: Metrics,
         clock: Callable[[], dt.datetime] = utc_now,
     ) -> None:
         self._cache = cache
         self._cluster = cluster
         self._looks = looks
         self._settings = settings
+        self._metrics = metrics
         self._clock = clock
 
     async def reconcile(self, key: Key) -> float | None:
@@ -127,7 +130,8 @@ class Reconciler:
         return written
 
     async def _tell(self, image: NixImage, after: NixImageStatus) -> None:
-        """Make Events of what changed; an Event that is refused is not worth a retry."""
+        """Count what changed, and make Events of it; one that is refused is not worth a retry."""
+        self._metrics.changed(image.status, after)
         for event in happened(image.status, after):
             body = event_manifest(image, after, event, dt.datetime.now(dt.UTC), HOST)
             try:
@@ -143,7 +147,9 @@ class Reconciler:
                 case CreateJob():
                     job = await self._create(effect, cached, settings)
                 case DeleteJob(old):
-                    log.info("deleting Job %s/%s (%s)", old.namespace, old.name, old.state.value)
+                    about = {"namespace": old.namespace, "image": old.image, "job": old.name}
+                    words = "deleting Job %s/%s (%s)"
+                    log.info(words, old.namespace, old.name, old.state.value, extra=about)
                     await self._cluster.delete_job(old.namespace, old.name, old.uid)
                     job = replace(old, state=JobState.DELETING)
         except NixImageError as error:
@@ -159,7 +165,14 @@ class Reconciler:
         namespace = cached.image.metadata.namespace
         try:
             created = await self._cluster.create_job(manifest)
-            log.info("created Job %s/%s, attempt %d", namespace, create.name, create.attempt)
+            about = {
+                "namespace": namespace,
+                "image": cached.image.metadata.name,
+                "job": create.name,
+                "input_hash": create.request.input_hash,
+            }
+            words = "created Job %s/%s, attempt %d"
+            log.info(words, namespace, create.name, create.attempt, extra=about)
             return JobView.from_json(created)
         except Conflict:
             found = await self._cluster.get_job(namespace, create.name)

@@ -3,24 +3,32 @@
 import asyncio
 import contextlib
 import logging
+import platform
 import random
+import secrets
 import time
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pydantic
 
+from niximage.api.build import PinnedSource
 from niximage.api.build_class import CLASS_PLURAL
 from niximage.api.image import PLURAL, explain
+from niximage.api.source import Source
 from niximage.bucket.store import ObjectStore
 from niximage.controller.cache import Cache, CachedImage, Key
 from niximage.controller.client import ApiServer, Cluster, Conflict, NotThere
+from niximage.controller.health import Health, serve_health
 from niximage.controller.informer import watch
+from niximage.controller.lease import Lease
 from niximage.controller.looks import Looks
+from niximage.controller.metrics import Metrics
 from niximage.controller.progress import ProgressReader
 from niximage.controller.queue import KeyedQueue
 from niximage.controller.reconcile import Reconciler
 from niximage.controller.resolver import Resolver
+from niximage.controller.rights import check_rights
 from niximage.controller.settings import Settings
 from niximage.controller.turns import Turns
 from niximage.controller.views import JobView
@@ -29,6 +37,7 @@ from niximage.source.resolve import resolve
 
 RESOLVE_TIMEOUT: Final = 60.0  # seconds of one ls-remote
 PASS_TIMEOUT: Final = 300.0  # seconds of one pass over one image
+LIST_TIMEOUT: Final = 300.0  # seconds that a full list may take, pages and all
 JITTER: Final = 0.05  # of a delay, so that images applied together do not stay together
 
 log = logging.getLogger(__name__)
@@ -37,16 +46,24 @@ log = logging.getLogger(__name__)
 class Operator:
     """The watch's ears, the queue and its workers."""
 
-    def __init__(self, cluster: Cluster, store: ObjectStore, settings: Settings) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        store: ObjectStore,
+        settings: Settings,
+        *,
+        metrics: Metrics,
+        health: Health,
+    ) -> None:
         self._cluster = cluster
+        self._metrics = metrics
+        self._health = health
         self._settings = settings
         self._cache = Cache()
         self._queue: KeyedQueue[Key] = KeyedQueue()
         self._turns = Turns(time.monotonic)
         resolver = Resolver(
-            lambda source, nixpkgs_url: resolve(
-                source, nixpkgs_url=nixpkgs_url, timeout=RESOLVE_TIMEOUT
-            ),
+            self._resolve,
             retry_delay=settings.retry_delay,
         )
         looks = Looks(
@@ -58,8 +75,19 @@ class Operator:
             progress=ProgressReader(cluster),
         )
         self._reconciler = Reconciler(
-            cache=self._cache, cluster=cluster, looks=looks, settings=settings
+            cache=self._cache, cluster=cluster, looks=looks, settings=settings, metrics=metrics
         )
+        metrics.watch(self._cache, lambda: len(self._queue), lambda: len(self._turns))
+
+    async def _resolve(self, source: Source, nixpkgs_url: str) -> PinnedSource:
+        """Ask a server for a revision, and count how it went."""
+        try:
+            pinned = await resolve(source, nixpkgs_url=nixpkgs_url, timeout=RESOLVE_TIMEOUT)
+        except NixImageError as error:
+            self._metrics.resolves.labels(error.reason).inc()
+            raise
+        self._metrics.resolves.labels(Reason.SUCCEEDED).inc()
+        return pinned
 
     def seen(self, plural: str, event: dict[str, Any]) -> None:
         """Learn of one watch event, and have its image looked at. Neither blocks nor raises."""
@@ -107,7 +135,8 @@ class Operator:
         Raises:
             Retryable: the API server does not answer.
         """
-        classes = await self._cluster.list_classes()
+        # Classes belong to no namespace: who may look into some only knows of none.
+        classes = [] if self._settings.namespaces else await self._cluster.list_classes()
         for name in {c.metadata.name for c in self._cache.classes()} - {
             body["metadata"]["name"] for body in classes
         }:
@@ -124,6 +153,8 @@ class Operator:
         for key in sorted(changed):
             self._queue.add(key)
         self._wake()
+        self._health.was_listed()
+        self._metrics.listed.set_to_current_time()
         log.info("listed %d images and %d Jobs", len(images), len(jobs))
 
     async def resync(self) -> None:
@@ -139,6 +170,7 @@ class Operator:
         """Take keys and reconcile them, for ever."""
         while True:
             key = await self._queue.get()
+            began, result = time.monotonic(), "done"
             try:
                 async with asyncio.timeout(PASS_TIMEOUT):
                     delay = await self._reconciler.reconcile(key)
@@ -146,17 +178,22 @@ class Operator:
                 if delay is not None:
                     self._queue.add_after(key, _spread(delay))
             except Conflict:
+                result = "conflict"
                 self._queue.add_failed(key)  # somebody wrote in between; the event is on its way
             except NixImageError as error:
+                result = "refused"
                 delay = self._queue.add_failed(key)
                 log.warning("%s/%s: %s; again in %.1f s", *key, error, delay)
             except TimeoutError:
+                result = "timeout"
                 delay = self._queue.add_failed(key)
                 log.warning("%s/%s took more than %d s", *key, PASS_TIMEOUT)
             except Exception:
+                result = "bug"
                 delay = self._queue.add_failed(key)
                 log.exception("%s/%s: a bug; again in %.1f s", *key, delay)
             finally:
+                self._metrics.passes.labels(result).observe(time.monotonic() - began)
                 if self._turns.settle(key):
                     self._wake()
                 self._queue.done(key)
@@ -167,32 +204,75 @@ async def run(
     store: ObjectStore,
     *,
     stop: asyncio.Event | None = None,
-    liveness: str | None = None,
+    listen: str | None = None,
 ) -> None:
     """Run the operator until SIGTERM, SIGINT or `stop`.
 
+    Args:
+        settings: how it is set up.
+        store: the bucket.
+        stop: ends it when set.
+        listen: where to answer probes and tell figures, `host:port`.
+
     Raises:
-        Terminal: the cluster lacks the NixImage CRD, or there is no cluster.
-        Retryable: the API server refuses the operator, or a part of it ended.
+        Terminal: the cluster lacks the CRDs or a right, or there is no cluster.
+        Retryable: the API server refuses the operator, the Lease was lost, or a part ended.
     """
-    async with ApiServer() as cluster:
-        operator = Operator(cluster, store, settings)
-        try:
-            await operator.list_all()
-        except NotThere:
-            raise Terminal(
-                Reason.CLUSTER_UNAVAILABLE,
-                "the cluster does not know NixImages and NixBuildClasses",
-                hint="Install the CRDs first: niximage crds | kubectl apply -f -",
-            ) from None
-        jobs = (operator.work() for _ in range(settings.workers))
-        async with _background(*jobs, operator.resync()) as tasks:
-            watching = asyncio.create_task(watch(operator.seen, stop=stop, liveness=liveness))
-            await asyncio.wait({watching, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-            if not watching.done():
-                watching.cancel()
-                raise Retryable(Reason.INTERNAL_ERROR, "a worker ended")
-            watching.result()
+    metrics = Metrics()
+    health = Health(patience=2 * settings.resync_interval * (1 + JITTER) + LIST_TIMEOUT)
+    async with ApiServer(settings.namespaces) as cluster, serve_health(listen, health, metrics):
+        await check_rights(cluster, settings.namespaces)
+        async with _lead(cluster, settings) as holding:
+            health.began()
+            metrics.leader.set(1)
+            operator = Operator(cluster, store, settings, metrics=metrics, health=health)
+            try:
+                await operator.list_all()
+            except NotThere:
+                raise Terminal(
+                    Reason.CLUSTER_UNAVAILABLE,
+                    "the cluster does not know NixImages and NixBuildClasses",
+                    hint="Install the CRDs first: niximage crds | kubectl apply -f -",
+                ) from None
+            jobs = (operator.work() for _ in range(settings.workers))
+            async with _background(*jobs, operator.resync()) as working:
+                tasks = [*working, *holding]
+                watching = asyncio.create_task(
+                    watch(operator.seen, stop=stop, namespaces=settings.namespaces)
+                )
+                await asyncio.wait({watching, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+                if not watching.done():
+                    watching.cancel()
+                    for task in tasks:
+                        if task.done() and (error := task.exception()) is not None:
+                            raise error
+                    raise Retryable(Reason.INTERNAL_ERROR, "a worker ended")
+                watching.result()
+
+
+@contextlib.asynccontextmanager
+async def _lead(
+    cluster: ApiServer, settings: Settings
+) -> AsyncIterator[list["asyncio.Task[None]"]]:
+    """Act only while the Lease is ours; gives the task that renews it, and ends if it is lost."""
+    if not settings.lease:
+        yield []
+        return
+    namespace, _, name = settings.lease.partition("/")
+    if not namespace or not name:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"{settings.lease!r} is no Lease",
+            hint="Write it as namespace/name",
+        )
+    holder = f"{platform.node()}-{secrets.token_hex(4)}"
+    lease = Lease(cluster, namespace=namespace, name=name, holder=holder)
+    await lease.acquire()
+    try:
+        async with _background(lease.hold()) as tasks:
+            yield tasks
+    finally:
+        await lease.release()
 
 
 @contextlib.asynccontextmanager

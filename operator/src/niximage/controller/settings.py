@@ -44,6 +44,8 @@ class Settings:
         max_builds: how many builds may run at once.
         max_builds_per_namespace: how many of them in one namespace.
         job_ttl: seconds that a finished Job and its log are kept.
+        namespaces: the only ones to look into; none for all.
+        lease: the Lease to hold while acting, `namespace/name`; "" acts without one.
         build_class: the class that these settings are of, once one was chosen.
         resources: what a build pod asks for.
     """
@@ -66,4 +68,6 @@ class Settings:
     max_builds_per_namespace: int = 5
     job_ttl: int = 3600
     resources: Resources = field(default_factory=Resources)
+    namespaces: tuple[str, ...] = ()
+    lease: str = ""
     build_class: NixBuildClass | None = None

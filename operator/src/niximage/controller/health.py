@@ -1,0 +1,106 @@
+"""The operator's own HTTP server: is it alive, is it ready, and its figures.
+
+It answers before the operator acts, too: one that waits for the Lease is alive and ready to
+take over. Alive means that a full list succeeded lately, for a watch that fell silent shows
+nowhere else.
+"""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from niximage.controller.metrics import CONTENT_TYPE, Metrics
+from niximage.errors import Reason, Terminal
+
+
+@dataclass
+class Health:
+    """How the operator is.
+
+    Attributes:
+        patience: seconds without a full list after which it counts as dead.
+        acting: whether it holds the Lease.
+        listed: when all objects were listed last, in seconds of the clock; None: not yet.
+    """
+
+    patience: float
+    clock: Callable[[], float] = time.monotonic
+    acting: bool = False
+    listed: float | None = None
+    since: float = field(default=0.0)
+
+    def __post_init__(self) -> None:
+        """It begins now."""
+        self.since = self.clock()
+
+    @property
+    def trouble(self) -> str:
+        """Why it should be started again, or ""."""
+        if not self.acting:
+            return ""
+        last = self.since if self.listed is None else self.listed
+        silent = self.clock() - last
+        return f"no full list for {silent:.0f} s" if silent > self.patience else ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it does its work, or stands by to take over."""
+        return not self.acting or self.listed is not None
+
+    def began(self) -> None:
+        """It holds the Lease from now on."""
+        self.acting = True
+        self.since = self.clock()
+
+    def was_listed(self) -> None:
+        """All objects were listed just now."""
+        self.listed = self.clock()
+
+
+@contextlib.asynccontextmanager
+async def serve_health(listen: str | None, health: Health, metrics: Metrics) -> AsyncIterator[None]:
+    """Answer at `host:port` while the body runs; nowhere without an address.
+
+    Raises:
+        Terminal: the address is none, or in use.
+    """
+    if not listen:
+        yield
+        return
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal():
+        raise Terminal(
+            Reason.INVALID_SPEC, f"{listen!r} is no address", hint="Write it as 0.0.0.0:8080"
+        )
+    app = web.Application()
+
+    async def alive(_: web.Request) -> web.Response:
+        return web.Response(text=health.trouble or "ok", status=503 if health.trouble else 200)
+
+    async def ready(_: web.Request) -> web.Response:
+        ready = health.ready and not health.trouble
+        return web.Response(text="ok" if ready else "not ready", status=200 if ready else 503)
+
+    async def figures(_: web.Request) -> web.Response:
+        return web.Response(body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+
+    app.router.add_get("/healthz", alive)
+    app.router.add_get("/readyz", ready)
+    app.router.add_get("/metrics", figures)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+        except OSError as error:
+            raise Terminal(
+                Reason.INVALID_SPEC,
+                f"cannot listen at {listen}: {error.strerror}",
+                hint="Choose another address with --listen",
+            ) from None
+        yield
+    finally:
+        await runner.cleanup()

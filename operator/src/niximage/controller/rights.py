@@ -1,0 +1,81 @@
+"""Whether the operator may do what it has to, asked once at its start.
+
+Without this a missing right shows as a watch that ends, a Job that is never made, or nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from niximage.api.base import GROUP
+from niximage.api.build_class import CLASS_PLURAL
+from niximage.api.image import PLURAL
+from niximage.errors import Reason, Terminal
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """One thing to do with one kind of object; `cluster`: it belongs to no namespace."""
+
+    verb: str
+    group: str
+    resource: str
+    subresource: str = ""
+    cluster: bool = False
+
+    def __str__(self) -> str:
+        sub = f"/{self.subresource}" if self.subresource else ""
+        return f"{self.verb} {self.resource}{sub}{'.' if self.group else ''}{self.group}"
+
+
+RIGHTS: Final = (
+    *(Right(verb, GROUP, PLURAL) for verb in ("list", "watch")),
+    Right("patch", GROUP, PLURAL, "status"),
+    *(Right(verb, GROUP, CLASS_PLURAL, cluster=True) for verb in ("list", "watch")),
+    *(Right(verb, "batch", "jobs") for verb in ("get", "list", "watch", "create", "delete")),
+    Right("list", "", "pods"),
+    Right("get", "", "pods", "log"),
+    Right("create", "events.k8s.io", "events"),
+)
+
+
+class Asked(Protocol):
+    """What is asked of a cluster."""
+
+    async def may(self, attributes: Json) -> bool:
+        """Whether the operator itself may do something, by the attributes of a resource."""
+        ...
+
+
+async def check_rights(cluster: Asked, namespaces: tuple[str, ...]) -> None:
+    """Ask the API server for each right.
+
+    Args:
+        cluster: the API server.
+        namespaces: the only ones to look into; none for all.
+
+    Raises:
+        Terminal: some are missing; the message names each.
+        Retryable: the API server does not answer.
+    """
+    missing: list[str] = []
+    for namespace in namespaces or ("",):
+        for right in RIGHTS:
+            if right.cluster and namespaces:
+                continue
+            attributes = {
+                "namespace": "" if right.cluster else namespace,
+                "verb": right.verb,
+                "group": right.group,
+                "resource": right.resource,
+                "subresource": right.subresource,
+            }
+            if not await cluster.may(attributes):
+                missing.append(f"{right}{f' in {namespace}' if namespace else ''}")
+    if missing:
+        raise Terminal(
+            Reason.CLUSTER_UNAVAILABLE,
+            f"the operator may not: {'; '.join(missing)}",
+            hint="Grant its ServiceAccount the role that the manifests hold",
+        )

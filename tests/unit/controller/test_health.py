@@ -1,0 +1,92 @@
+"""Probes, figures and rights: what an admin and a cluster see of the operator itself."""
+
+from typing import Any
+
+import pytest
+
+from niximage.controller.cache import Cache
+from niximage.controller.health import Health, serve_health
+from niximage.controller.metrics import Metrics
+from niximage.controller.rights import check_rights
+from niximage.errors import Terminal
+from unit.controller.states import nix_image, ready
+
+
+class Clock:
+    now = 0.0
+
+
+def health(patience: float = 100) -> tuple[Health, Clock]:
+    clock = Clock()
+    return Health(patience=patience, clock=lambda: clock.now), clock
+
+
+def test_who_waits_for_the_lease_is_alive_and_ready() -> None:
+    waiting, clock = health()
+    clock.now = 1e6
+    assert waiting.ready
+    assert waiting.trouble == ""
+
+
+def test_who_acts_is_ready_once_it_knows_all() -> None:
+    acting, _ = health()
+    acting.began()
+    assert not acting.ready
+    acting.was_listed()
+    assert acting.ready
+
+
+def test_who_lists_no_more_is_dead() -> None:
+    acting, clock = health()
+    acting.began()
+    acting.was_listed()
+    clock.now = 101
+    assert acting.trouble == "no full list for 101 s"
+    acting.was_listed()
+    assert acting.trouble == ""
+
+
+@pytest.mark.parametrize("listen", ["8080", ":8080", "127.0.0.1:http", "127.0.0.1"])
+async def test_an_address_that_is_none_is_refused(listen: str) -> None:
+    with pytest.raises(Terminal, match="is no address"):
+        async with serve_health(listen, health()[0], Metrics()):
+            pass
+
+
+def test_figures_tell_of_builds_once() -> None:
+    metrics = Metrics()
+    metrics.watch(Cache(), lambda: 3, lambda: 2)
+    before, after = nix_image().status, ready().status
+    metrics.changed(before, after)
+    metrics.changed(after, after)
+    text = metrics.exposition().decode()
+    assert "niximage_published_bytes_total 2000.0" in text
+    assert "niximage_queue_depth 3.0" in text
+    assert "niximage_builds_waiting 2.0" in text
+    assert "niximage_builds_running 0.0" in text
+
+
+class Reviews:
+    """Grants all but some."""
+
+    def __init__(self, *denied: str) -> None:
+        self.denied = denied
+        self.asked: list[str] = []
+
+    async def may(self, attributes: dict[str, Any]) -> bool:
+        self.asked.append(attributes["namespace"])
+        return f"{attributes['verb']} {attributes['resource']}" not in self.denied
+
+
+async def test_each_missing_right_is_named() -> None:
+    with pytest.raises(Terminal) as caught:
+        await check_rights(Reviews("create jobs", "watch niximages"), ())
+    assert "create jobs.batch" in str(caught.value)
+    assert "watch niximages.niximage.dev" in str(caught.value)
+    assert "list" not in str(caught.value)
+
+
+async def test_rights_are_asked_where_they_are_needed() -> None:
+    reviews = Reviews("list nixbuildclasses")
+    await check_rights(reviews, ("a", "b"))
+    assert set(reviews.asked) == {"a", "b"}
