@@ -1,11 +1,16 @@
-"""Which tests run in one process when `make test` runs them side by side."""
+"""How tests run: which of them in one process, and with which patience."""
 
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 HERE = Path(__file__).parent
 OWN_CLUSTERS = "test_cluster.py"  # starts its own, and needs nothing of the shared node
+
+# A busy machine is no fault of the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
