@@ -361,7 +361,33 @@ def test_a_cache_hit_is_no_build() -> None:
     assert ready().status.history == []
 
 
-# Suspension -------------------------------------------------------------------------------------
+# Suspension ---------------------------------------------------------------------------------
+
+
+def test_to_suspend_a_good_image_leaves_it_ready() -> None:
+    image = nix_image(ready().status, generation=2, suspend=True)
+    image, decision = step(image, observe())
+    assert not decision.looks
+    assert told(image)["Ready"] == "True/Succeeded"
+    assert image.status.observed_generation == 2
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"packages": ["jq"]},
+        {"source": {"nixpkgs": {"channel": "nixos-25.11"}}},
+        {"source": {"nixpkgs": {"revision": OLD_REVISION}}},
+    ],
+    ids=["packages", "channel", "revision"],
+)
+def test_to_suspend_and_edit_at_once_is_not_ready(edit: dict[str, Any]) -> None:
+    image = nix_image(ready().status, generation=2, suspend=True, **edit)
+    image, _ = step(image, observe())
+    assert told(image)["Ready"] == "False/Suspended"
+
+
+# Builds that run
 
 
 def test_a_build_that_runs_when_its_image_is_suspended_may_finish() -> None:

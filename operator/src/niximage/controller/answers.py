@@ -28,10 +28,16 @@ from niximage.source.failures import shown_url
 SHORT: Final = 12  # digits of a revision that people read
 
 
-def suspended(case: Case) -> Decision:
-    """Nothing is begun; a build that runs may finish, a good image of this spec stays Ready."""
-    if case.standing is not None:
-        told = kept(case.standing)
+def suspended(case: Case, *, good: bool) -> Decision:
+    """Nothing is begun; a build that runs may finish, and a good image of this spec stays Ready.
+
+    Args:
+        case: the image.
+        good: whether the published image is of this spec, however young that is.
+    """
+    ready = case.status.condition(ConditionType.READY)
+    if good and ready is not None and case.status.is_true(ConditionType.READY):
+        told = kept(ready)
     elif case.status.digest:
         told = say.not_ready(
             Reason.SUSPENDED, "suspended: the image is of an earlier spec; resume to build this one"

@@ -53,6 +53,8 @@ from niximage.controller.views import (
     Urgency,
 )
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
+from niximage.source.failures import shown_url
+from niximage.source.resolve import wanted
 
 GONE_SOON: Final = 2.0  # seconds between looks at a Job that is being deleted
 PROGRESS_EVERY: Final = 15.0  # seconds between looks at a Job that runs
@@ -75,7 +77,7 @@ def decide(image: NixImage, observed: Observed, now: dt.datetime, settings: Sett
     if image.metadata.deletion_timestamp:
         return Decision()  # its Jobs go with it: they are owned
     if image.spec.suspend:
-        return answers.suspended(case)
+        return _suspended(case)
     if observed.policy is not None:
         return _not_allowed(case.answering(), observed.policy)
     if not case.is_current or case.requested is not None:
@@ -94,6 +96,33 @@ def decide(image: NixImage, observed: Observed, now: dt.datetime, settings: Sett
             return _source_failed(case, error)
         case PinnedSource() as pinned:
             return _with_source(case, _held(case, pinned))
+
+
+def _suspended(case: Case) -> Decision:
+    """To suspend is an edit, too, and one that leaves the published image what it is."""
+    if case.is_current:
+        return answers.suspended(case, good=True)
+    base = case.image.spec.base
+    if base is not None and base.niximage is not None and case.observed.base is None:
+        return Decision(looks=(FindBase(base.niximage.name),))
+    return answers.suspended(case, good=_is_of_this_spec(case))
+
+
+def _is_of_this_spec(case: Case) -> bool:
+    """Whether the published image is what this spec asks for, at the source's known revision."""
+    source, artifact = case.status.source, case.status.artifact
+    if source is None or artifact is None:
+        return False
+    if (case.base is None) != (case.image.spec.base is None):
+        return False
+    asked = wanted(case.image.spec.source, case.settings.nixpkgs_url)
+    if asked.commit not in {"", artifact.revision}:
+        return False
+    if (shown_url(asked.url), asked.ref) != (source.url, source.ref):
+        return False
+    pinned = asked.pinned(artifact.revision)
+    inputs = input_hash(case.image, pinned, case.settings.system, case.base)
+    return inputs == artifact.input_hash
 
 
 def _not_allowed(case: Case, policy: ClassWanting | NixImageError) -> Decision:
