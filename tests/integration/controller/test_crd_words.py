@@ -28,6 +28,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"source": {"nixpkgs": {"channel": "nixos-26.05", "revision": "a" * 40}}},
         "set exactly one of channel and revision",
     ),
+    "a hash of a channel": (
+        {"source": {"nixpkgs": {"channel": "nixos-26.05", "narHash": f"sha256-{'A' * 43}="}}},
+        "narHash goes with revision: a channel moves",
+    ),
+    "a hash in hex": (
+        {"source": {"nixpkgs": {"revision": "a" * 40, "narHash": "a" * 51}}},
+        "write a hash as Nix does",
+    ),
     "two refs": (
         {"source": {"git": {**GIT, "ref": {"branch": "a", "tag": "b"}}}},
         "set exactly one of branch, tag, name and commit",

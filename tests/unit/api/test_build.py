@@ -90,7 +90,15 @@ def test_what_shapes_the_image_shapes_the_hash(spec: dict[str, Any]) -> None:
     assert input_hash(image(**spec), PINNED, SYSTEM) != input_hash(image(), PINNED, SYSTEM)
 
 
-@pytest.mark.parametrize("change", [{"revision": "b" * 40}, {"path": "nix"}, {"attr": "pkgs"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"revision": "b" * 40},
+        {"path": "nix"},
+        {"attr": "pkgs"},
+        {"nar_hash": f"sha256-{'A' * 43}="},
+    ],
+)
 def test_the_pinned_source_shapes_the_hash(change: dict[str, str]) -> None:
     other = PINNED.model_copy(update=change)
     assert input_hash(image(), other, SYSTEM) != input_hash(image(), PINNED, SYSTEM)

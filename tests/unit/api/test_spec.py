@@ -32,6 +32,9 @@ GOOD: dict[str, dict[str, Any]] = {
     "primes and plus signs": {"packages": ["gcc'", "libstdc++-foo", "a.0b"]},
     "outputs": {"packages": ["openssl^bin,out", "curl^*"]},
     "revision": {"source": {"nixpkgs": {"revision": "a" * 40}}},
+    "revision and hash": {
+        "source": {"nixpkgs": {"revision": "a" * 40, "narHash": f"sha256-{'A' * 43}="}}
+    },
     "git": {"source": {"git": GIT}},
     "git over ssh": {"source": {"git": {**GIT, "url": "ssh://git@example.org/x"}}},
     "git tag": {"source": {"git": {**GIT, "ref": {"tag": "v1.0"}}}},
@@ -92,6 +95,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "channel and revision": (
         {"source": {"nixpkgs": {"channel": "nixos-26.05", "revision": "a" * 40}}},
         "exactly one of channel and revision",
+    ),
+    "a hash of a channel": (
+        {"source": {"nixpkgs": {"channel": "nixos-26.05", "narHash": f"sha256-{'A' * 43}="}}},
+        "narHash goes with revision",
     ),
     "short revision": ({"source": {"nixpkgs": {"revision": "abc"}}}, "revision"),
     "no ref": ({"source": {"git": {**GIT, "ref": {}}}}, "exactly one of branch"),

@@ -20,6 +20,7 @@ from niximage.api.base_image import REGISTRY_REPOSITORY_PATTERN, split_image
 from niximage.api.canonical import canonical_hash, canonical_json
 from niximage.api.contents import FILES_LIMIT, Compression, ImageFile, Layering, NixpkgsConfig
 from niximage.api.image import NixImage, explain
+from niximage.api.source import NarHash
 from niximage.api.spec import SHA256_PATTERN, Config, NixImageSpec, Package
 from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
 
@@ -58,6 +59,7 @@ class PinnedSource(Strict):
     revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
     path: Annotated[str, Field(max_length=512)] = "."
     attr: Annotated[str, Field(max_length=128)] | None = None
+    nar_hash: NarHash | None = None
 
 
 class PinnedBase(Strict):
@@ -266,6 +268,9 @@ def input_hash(
         "base": base and base.digest,
         "image": _shape(image.spec),
     }
+    if source.nar_hash is not None:
+        # What was built without the check is no answer to who asks for it.
+        document["source"]["narHash"] = source.nar_hash
     return canonical_hash(document)
 
 

@@ -23,6 +23,18 @@ Commit = Annotated[
 ]
 
 
+NarHash = Annotated[
+    str,
+    worded(
+        r"^sha256-[A-Za-z0-9+/]{43}=$",
+        "write a hash as Nix does: sha256- and 44 characters of base64",
+    ),
+    Field(max_length=51),
+]
+
+_HASH_NEEDS_REVISION: Final = "narHash goes with revision: a channel moves"
+
+
 class NixpkgsSource(Model):
     """nixpkgs, from the URL that the operator is set up with."""
 
@@ -31,7 +43,8 @@ class NixpkgsSource(Model):
             (
                 "has(self.channel) != has(self.revision)",
                 "set exactly one of channel and revision",
-            )
+            ),
+            ("!has(self.narHash) || has(self.revision)", _HASH_NEEDS_REVISION),
         )
     )
 
@@ -47,11 +60,18 @@ class NixpkgsSource(Model):
         | None
     ) = Field(default=None, description="A channel branch, for example `nixos-26.05`.")
     revision: Commit | None = Field(default=None, description="A commit of nixpkgs.")
+    nar_hash: NarHash | None = Field(
+        default=None,
+        description="What the revision's files must hash to, as `nix flake metadata` tells it; "
+        "a server that gives others is not believed.",
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if (self.channel is None) == (self.revision is None):
             raise ValueError("set exactly one of channel and revision")
+        if self.nar_hash is not None and self.revision is None:
+            raise ValueError(_HASH_NEEDS_REVISION)
         return self
 
 

@@ -9,6 +9,7 @@ from niximage.builder.progress import Say, silent, timed, watcher
 from niximage.errors import Reason, Terminal
 from niximage.nix.activity import Progress
 from niximage.nix.evaluate import evaluate
+from niximage.nix.nar_hash import check_nar_hash
 from niximage.nix.programs import NixStore
 from niximage.nix.realise import realise
 from niximage.source.fetch import fetch
@@ -61,6 +62,9 @@ def run_build(
             source = copy_folder(request.source, scratch / _SOURCE)
         else:
             source = fetch(request.source, scratch / _SOURCE, timeout=left(), allow_file=allow_file)
+    if request.source.nar_hash is not None:
+        with timed(say, "checked the source's hash", stage="evaluate"):
+            check_nar_hash(scratch / _SOURCE, request.source.nar_hash, store=nix, timeout=left())
     with timed(say, f"evaluated {len(request.packages)} packages", stage="evaluate"):
         packages = evaluate(
             source.path,

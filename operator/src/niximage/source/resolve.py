@@ -27,6 +27,7 @@ class Wanted:
         commit: the commit, or "" for a ref.
         path: the file or folder to import.
         attr: the attribute that holds the packages.
+        nar_hash: what the files must hash to, if that is known.
     """
 
     url: str
@@ -34,11 +35,17 @@ class Wanted:
     commit: str
     path: str = "."
     attr: str | None = None
+    nar_hash: str | None = None
 
     def pinned(self, revision: str) -> PinnedSource:
         """The source at one revision."""
         return PinnedSource(
-            url=self.url, ref=self.ref, revision=revision, path=self.path, attr=self.attr
+            url=self.url,
+            ref=self.ref,
+            revision=revision,
+            path=self.path,
+            attr=self.attr,
+            nar_hash=self.nar_hash,
         )
 
 
@@ -47,7 +54,7 @@ def wanted(source: Source, nixpkgs_url: str) -> Wanted:
     if source.nixpkgs is not None:
         nixpkgs = source.nixpkgs
         ref = f"refs/heads/{nixpkgs.channel}" if nixpkgs.channel is not None else ""
-        return Wanted(nixpkgs_url, ref, nixpkgs.revision or "")
+        return Wanted(nixpkgs_url, ref, nixpkgs.revision or "", nar_hash=nixpkgs.nar_hash)
     assert source.git is not None
     git = source.git
     return Wanted(git.url, _full_name(git.ref), git.ref.commit or "", git.path, git.attr)
