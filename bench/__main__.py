@@ -37,7 +37,7 @@ def main() -> None:
     if not arguments.quick:
         known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         found = {**known, **found}
-        RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
         TABLES.write_text(tables(found))
     print(tables(found, promised=not arguments.quick), end="")
 
