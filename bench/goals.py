@@ -12,6 +12,7 @@ GZIP_FASTER: Final = 5
 MEMORY: Final = 300 << 20
 EXCESS: Final = {"64": 1 / 3, "30": 0.4}  # of auto-layer's, by budget
 PLAN_SECONDS: Final = 5
+GC_GROWTH: Final = 1.5
 
 Goal = tuple[str, str, bool]
 """What is promised, what was measured, whether that keeps it."""
@@ -20,12 +21,28 @@ Goal = tuple[str, str, bool]
 def table(results: Mapping[str, Any]) -> str:
     """The goals of the benchmarks whose results there are, as a Markdown table."""
     goals = [
+        *(_gc(results["gc"]) if "gc" in results else ()),
         *(_packing(results["packing"]) if "packing" in results else ()),
         *(_planner(results["planner"]) if "planner" in results else ()),
     ]
     lines = ["| goal | measured | |", "|---|---|---|"]
     lines += [f"| {goal} | {found} | {'kept' if met else 'MISSED'} |" for goal, found, met in goals]
     return "\n".join(lines)
+
+
+def _gc(results: Mapping[str, Any]) -> Iterator[Goal]:
+    sizes = sorted(results, key=int)
+    each = [results[size]["dry_run"]["seconds"] / int(size) for size in sizes]
+    growth = each[-1] / each[0]
+    few, many = int(sizes[0]), int(sizes[-1])
+    yield (
+        f"garbage collection: an object of {many:,} costs ≤ {GC_GROWTH} of one of {few:,}",
+        f"{growth:.2f}",
+        growth <= GC_GROWTH,
+    )
+    lists = results[sizes[-1]]["dry_run"]["requests"]["list"]
+    most = many // 1000 + 2
+    yield f"{many:,} objects are listed in ≤ {most} requests", f"{lists}", lists <= most
 
 
 def _packing(results: Mapping[str, Any]) -> Iterator[Goal]:
