@@ -7,6 +7,7 @@ import re
 import subprocess
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -276,3 +277,27 @@ def test_the_bytes_are_what_they_always_were() -> None:
     assert hashlib.sha256(b"".join(tar(entries))).hexdigest() == (
         "bbe85e4e035f0b8cc63b13d220161f49d153f6190d089db04b4ca07e6f5bea41"
     )
+
+
+def streamed(entry: FileEntry, pieces: int) -> FileEntry:
+    """The entry with its content in a stream that gives a few bytes at a time."""
+    stream = io.BytesIO(entry.content)
+
+    def read(into: memoryview) -> int:
+        return stream.readinto(into[:pieces])
+
+    return replace(entry, content=b"", reader=read)
+
+
+@pytest.mark.parametrize("block", [512, 700, BLOCK])
+@pytest.mark.parametrize("pieces", [1, 511, 10_000])
+def test_a_stream_makes_the_same_tar_as_content_at_hand(block: int, pieces: int) -> None:
+    entries = [file(b"a", bytes(range(256)) * 9), file(b"b", b""), file(b"c", b"last")]
+    streams = [streamed(entry, pieces) if entry.size else entry for entry in entries]
+    assert b"".join(tar(streams, block=block)) == b"".join(tar(entries))
+
+
+def test_a_stream_that_ends_early_is_told() -> None:
+    entry = replace(streamed(file(b"a", b"four"), 10), size=5)
+    with pytest.raises(Retryable, match="a ended 1 bytes early"):
+        list(tar([entry]))

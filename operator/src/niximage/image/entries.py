@@ -11,8 +11,8 @@ Names and targets are bytes, for that is what a file system has.
 import enum
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
 from niximage.errors import Reason, Retryable, Terminal
@@ -28,6 +28,10 @@ EXECUTABLE_MODE: Final = 0o555
 DIRECTORY_MODE: Final = 0o555
 SYMLINK_MODE: Final = 0o777
 PARENT_MODE: Final = 0o755  # of directories that are no part of a store path
+
+
+Reader = Callable[[memoryview], int]
+"""Reads the next bytes of a file into a buffer and says how many they were: 0 at its end."""
 
 
 class Kind(enum.Enum):
@@ -49,7 +53,9 @@ class FileEntry:
         size: bytes of content; 0 unless a file.
         target: where a symbolic link points; empty for the others.
         content: the bytes of a file, if they are at hand.
-        origin: the path of the file to read the content from; empty if `content` has it.
+        origin: the path of the file to read the content from; empty if it is elsewhere.
+        reader: reads the content from a stream, once, before the stream's next entry is asked
+            for; None if it is elsewhere.
         uid: the owner.
         gid: the group.
     """
@@ -63,6 +69,7 @@ class FileEntry:
     origin: bytes = b""
     uid: int = 0
     gid: int = 0
+    reader: Reader | None = field(default=None, compare=False)
 
 
 def directory(name: bytes, mode: int = PARENT_MODE, *, uid: int = 0, gid: int = 0) -> FileEntry:

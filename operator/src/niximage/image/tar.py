@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from niximage.errors import Reason, Retryable
-from niximage.image.entries import READ_FLAGS, FileEntry, Kind, unreadable
+from niximage.image.entries import READ_FLAGS, FileEntry, Kind, Reader, unreadable
 
 PACKER_ID: Final = "ustar-1"
 """Raised whenever the same entries would give another tar: part of every layer key."""
@@ -73,6 +73,10 @@ def tar(
         if entry.origin:
             yield from filling.put(header(entry))
             yield from filling.put_file(entry)
+            yield from filling.put(padding)
+        elif entry.reader is not None:
+            yield from filling.put(header(entry))
+            yield from filling.put_stream(entry, entry.reader)
             yield from filling.put(padding)
         else:
             yield from filling.put(header(entry) + entry.content + padding)
@@ -242,6 +246,24 @@ class _Filling:
                 f"{os.fsdecode(entry.origin)} changed while it was packed",
                 hint="Build it again",
             )
+
+    def put_stream(self, entry: FileEntry, read: Reader) -> Iterator[memoryview]:
+        """Add what a stream has of a file, exactly as many bytes as its entry says."""
+        left = entry.size
+        while left:
+            if self._used == self._block:
+                yield self.rest()
+                self._renew()
+            used = self._used
+            got = read(self._view[used : min(used + left, self._block)])
+            if not got:
+                raise Retryable(
+                    Reason.BUILD_INTERRUPTED,
+                    f"{os.fsdecode(entry.name)} ended {left} bytes early",
+                    hint="Build it again",
+                )
+            self._used = used + got
+            left -= got
 
     def rest(self) -> memoryview:
         """What was filled since the last block."""
