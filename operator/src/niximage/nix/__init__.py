@@ -6,4 +6,11 @@
 - `realise`     derivations to outputs in the store, with the log of what fails
 - `activity`    nix's own account of a build, read line by line
 - `path_info`   the closure of store paths
+
+    roots ──▶ substituters ──narinfo──▶ closure          a path's NAR ──▶ download ──▶ nar
+
+- `substituters`   binary caches in their order: what they have of paths and their closures
+- `narinfo`, `signature`, `hashes`   what they say, and whether to believe it
+- `transport`      their files, over HTTP or from a folder
+- `download`       a NAR on its way; `background` the event loop that fetches it
 """
