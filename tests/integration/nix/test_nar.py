@@ -117,7 +117,7 @@ def test_a_walk_and_a_nar_agree_about_the_longest_path(
     top = tmp_path / "tree"
     top.mkdir()
     deep_path(top, length - len(os.fsencode(top)))
-    outcomes = []
+    outcomes: list[tuple[bytes, Kind | None]] = []
     for entries in (walk(str(top)), read_nar([long_nar(top, length)], str(top), 1 << 20)):
         try:
             *_, last = entries
