@@ -5,6 +5,7 @@ import hashlib
 import io
 import lzma
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -314,6 +315,13 @@ def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "decompress"]
 
 
+def wait_until_no_thread_is_left() -> None:
+    deadline = time.monotonic() + 10
+    while threads():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_entries_that_are_closed_let_go_of_the_file() -> None:
     is_open = True
     taken = 0
@@ -333,7 +341,7 @@ def test_entries_that_are_closed_let_go_of_the_file() -> None:
     assert threads() == ["decompress"]
     assert isinstance(entries, Iterator)
     entries.close()  # type: ignore[attr-defined]
-    assert threads() == []
+    wait_until_no_thread_is_left()
     assert not is_open
     assert taken <= 12 << 20
 
@@ -342,10 +350,26 @@ def test_a_thread_is_gone_when_the_entries_end_or_fail() -> None:
     packed = compressed(NAR, "zstd")
     file = promised(NAR, "zstd", packed)
     list(nar_file_entries([packed], file))
-    assert threads() == []
+    wait_until_no_thread_is_left()
     with pytest.raises(Terminal):
         list(nar_file_entries([packed], replace(file, file_hash=sri(b""))))
-    assert threads() == []
+    wait_until_no_thread_is_left()
+
+
+def test_what_is_wrong_is_told_while_the_network_stalls() -> None:
+    data = bytearray(nar({b"a": File(NOISE)}))
+    data[0] = 1
+    stalled = threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        yield bytes(data[:PIECE])
+        stalled.wait()
+
+    entries = nar_file_entries(chunks(), promised(bytes(data), "none", bytes(data)))
+    with pytest.raises(Terminal, match="at byte 0"):
+        next(entries)
+    stalled.set()
+    wait_until_no_thread_is_left()
 
 
 def entry_sizes(entries: Iterable[FileEntry]) -> int:

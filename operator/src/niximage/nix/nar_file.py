@@ -33,7 +33,7 @@ def nar_file_entries(chunks: Iterable[bytes], nar: NarInfo) -> Iterator[FileEntr
 
     Args:
         chunks: the file as it comes, each chunk some 256 KiB or less. It is read in a thread of
-            its own, until its end or until the entries are closed.
+            its own, to its end, or to the next chunk after the entries failed or were closed.
         nar: what it should be.
 
     Raises:
@@ -113,9 +113,8 @@ def _read_ahead(pieces: Iterable[bytes]) -> Iterator[bytes]:
         else:
             ready.put(None)
 
-    # A daemon: nothing it holds is worth the end of a process whose packing failed.
-    thread = threading.Thread(target=take, name="decompress", daemon=True)
-    thread.start()
+    # A daemon, and not waited for: where reading failed, it may wait for a network for long.
+    threading.Thread(target=take, name="decompress", daemon=True).start()
     try:
         while (piece := ready.get()) is not None:
             if isinstance(piece, BaseException):
@@ -125,7 +124,6 @@ def _read_ahead(pieces: Iterable[bytes]) -> Iterator[bytes]:
     finally:
         stopped.set()
         room.release()
-        thread.join()
 
 
 def _wrong(what: str) -> Terminal:
