@@ -57,6 +57,7 @@ def test_a_nar_and_a_walk_give_the_same_tar(tree: Node, chunk: int) -> None:
         assert written(walked) == data
 
 
+@settings(deadline=None)
 @given(TREES, st.integers(1, 10_000))
 def test_entries_make_the_nar_that_they_came_from(tree: Node, chunk: int) -> None:
     data = nar(tree)
@@ -266,6 +267,7 @@ def test_an_error_says_where_and_in_what() -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_nar_that_is_cut_short_ends_early(data: st.DataObject) -> None:
     whole = nar(DEMO)
@@ -303,7 +305,7 @@ def mutations(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(mutations(), st.integers(1, 9000))
 def test_whatever_is_accepted_is_what_was_there(data: bytes, chunk: int) -> None:
     try:
@@ -313,7 +315,7 @@ def test_whatever_is_accepted_is_what_was_there(data: bytes, chunk: int) -> None
     assert found == data
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=600))
 def test_bytes_of_any_kind_give_an_error(data: bytes) -> None:
     with pytest.raises(NixImageError):

@@ -25,11 +25,11 @@ from niximage.nix.narinfo import Compression, NarInfo
 from unit.nix.nars import ROOT, TREES, File, Link, Node, chunked, compressed, nar, written
 
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
-NOISE = hashlib.shake_256(b"noise").digest(3 << 20)
+NOISE = hashlib.shake_256(b"noise").digest(1 << 20)
 TREE: Node = {
     b"bin": {b"a": File(b"#!/bin/sh\n", is_executable=True), b"b": Link(b"a")},
     b"noise": File(NOISE),
-    b"zeros": File(bytes(2 << 20)),
+    b"zeros": File(bytes(1 << 20)),
 }
 NAR = nar(TREE)
 
