@@ -90,7 +90,7 @@ def test_a_layer_from_a_cache_is_the_layer_from_the_store(
     spool.mkdir()
     from_cache = pack(fetched(), spool)
     info = PathInfo(store_path, told.info.nar_hash, told.info.nar_size, ())
-    from_store = pack(StoreDirectory().entries(info), spool)
+    from_store = pack(StoreDirectory().entries([info]), spool)
     assert from_cache.descriptor == from_store.descriptor
     assert from_cache.diff_id == from_store.diff_id
 

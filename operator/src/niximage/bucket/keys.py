@@ -134,6 +134,11 @@ def layer_record(namespace: str, key: str) -> str:
     return f"{OWN}layers/{scope}/{_hash(key)}"
 
 
+def layer_names(key: str) -> str:
+    """The names in a layer that all namespaces share, by its layer key."""
+    return f"{OWN}names/{VERIFIED}/{_hash(key)}"
+
+
 def build_record(namespace: str, input_hash: str) -> str:
     """The record of an image built before, by its input hash."""
     return f"{OWN}builds/{_namespace(namespace)}/{_hash(input_hash)}"

@@ -17,6 +17,7 @@ from niximage.bucket.images import verify_image
 from niximage.bucket.store import ObjectStore
 from niximage.errors import Reason, Retryable
 from niximage.image.descriptor import Descriptor
+from niximage.image.names import WRITTEN_LIMIT, LayerNames
 
 RECORD_LIMIT: Final = 16 << 10  # bytes of a record's JSON
 
@@ -108,6 +109,24 @@ def save_layer(store: ObjectStore, namespace: str, key: Hash, record: LayerRecor
         return earlier
     store.replace(name, _content(record))
     return record
+
+
+def find_names(store: ObjectStore, key: Hash) -> LayerNames | None:
+    """The names in a shared layer, if they were written down and can be read."""
+    try:
+        written = store.read(keys.layer_names(key), limit=WRITTEN_LIMIT)
+        return None if written is None else LayerNames(written)
+    except Retryable as error:
+        if error.reason is Reason.RESULT_INVALID:
+            return None
+        raise
+
+
+def save_names(store: ObjectStore, key: Hash, written: bytes) -> None:
+    """Remember the names in a shared layer, as `NamesWriter` wrote them down."""
+    name = keys.layer_names(key)
+    if not store.create(name, written) and find_names(store, key) is None:
+        store.replace(name, written)
 
 
 def find_build(store: ObjectStore, namespace: str, input_hash: Hash) -> BuildRecord | None:

@@ -6,11 +6,13 @@ from typing import Final
 
 from niximage.api.build import BuildOutputs, BuildRequest, BuiltPackage
 from niximage.builder.progress import Say, silent, timed, watcher
+from niximage.builder.sources import look_up, tell_refused
 from niximage.errors import Reason, Terminal
 from niximage.nix.activity import Progress
 from niximage.nix.evaluate import evaluate
 from niximage.nix.programs import NixStore
 from niximage.nix.realise import realise
+from niximage.nix.substituters import Substituters
 from niximage.source.fetch import fetch
 from niximage.source.folder import copy_folder, is_folder
 
@@ -22,17 +24,19 @@ def run_build(
     request: BuildRequest,
     *,
     nix: NixStore,
+    caches: Substituters | None = None,
     scratch: Path,
     roots: Path,
     timeout: float,
     allow_file: bool = False,
     say: Say = silent,
 ) -> BuildOutputs:
-    """Fetch the source, evaluate the packages, realise their outputs.
+    """Fetch the source, evaluate the packages, realise the outputs that no binary cache has.
 
     Args:
         request: what to build.
         nix: how the Nix programs are set up.
+        caches: what these have with all its references is not brought into the store.
         scratch: an empty folder of this step's own.
         roots: a folder whose links keep outputs from garbage collection; kept until the image
             is published.
@@ -72,9 +76,16 @@ def run_build(
             root=scratch / _SOURCE,
             config=request.nixpkgs_config,
         )
-    outputs = sum(len(package.outputs) for package in packages)
-    with timed(say, f"realised {outputs} outputs", stage="realise"):
-        realise(packages, store=nix, timeout=left(), roots=roots, on_progress=_Narrator(say))
+    outputs = {path for package in packages for path in package.outputs.values()}
+    with timed(say, stage="realise"):
+        walk, missing = look_up(outputs, caches)
+        if caches is not None:
+            say(f"{len(outputs) - len(missing)} of {len(outputs)} outputs are in binary caches")
+            tell_refused(walk, say)
+        wanted = [found for package in packages if (found := package.only(missing)).outputs]
+        if wanted:
+            with timed(say, f"realised {len(missing)} outputs"):
+                realise(wanted, store=nix, timeout=left(), roots=roots, on_progress=_Narrator(say))
     return BuildOutputs(
         packages=[
             BuiltPackage(attribute=package.attribute, outputs=dict(package.outputs))

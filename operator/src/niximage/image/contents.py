@@ -15,16 +15,17 @@ from niximage.image.entries import FileEntry, directory, walk
 class StoreContents(Protocol):
     """The files of store paths. Safe to use from several threads."""
 
-    def entries(self, info: PathInfo) -> Iterator[FileEntry]:
-        """The entries of a store path, itself first, parents first, names by their bytes.
+    def entries(self, infos: Iterable[PathInfo]) -> Iterator[FileEntry]:
+        """The entries of store paths, one path after the other.
 
-        Names begin with `nix/store/`. An entry with a `reader` is read, or left unread, before
-        the next one is asked for. Whoever takes all entries may rely on their hash: where it
-        is wrong, the last step raises instead of ending.
+        Of each path itself comes first, then parents before children, names by their bytes;
+        all names begin with `nix/store/`. An entry with a `reader` is read, or left unread,
+        before the next one is asked for. Whoever takes all entries may rely on the paths'
+        hashes: where one is wrong, the last step of its path raises instead of ending.
 
         Raises:
             Terminal: files that no layer can hold, or not those that the path info promises.
-            Retryable: the path cannot be read now.
+            Retryable: a path cannot be read now.
         """
         ...
 
@@ -32,14 +33,14 @@ class StoreContents(Protocol):
 class StoreDirectory:
     """The files of store paths in a local store."""
 
-    def entries(self, info: PathInfo) -> Iterator[FileEntry]:
+    def entries(self, infos: Iterable[PathInfo]) -> Iterator[FileEntry]:
         """See `StoreContents`; content is believed, as the store's database is."""
-        return walk(info.path)
+        for info in infos:
+            yield from walk(info.path)
 
 
-def layer_entries(paths: Iterable[PathInfo], contents: StoreContents) -> Iterator[FileEntry]:
+def layer_entries(infos: Iterable[PathInfo], contents: StoreContents) -> Iterator[FileEntry]:
     """The entries of a layer of store paths, their parents first."""
     yield directory(b"nix")
     yield directory(b"nix/store")
-    for info in sorted(paths, key=lambda info: info.path):
-        yield from contents.entries(info)
+    yield from contents.entries(sorted(infos, key=lambda info: info.path))

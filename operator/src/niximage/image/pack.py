@@ -16,7 +16,7 @@ import os
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import BinaryIO, Final, Self
 from niximage.errors import Reason, Retryable
 from niximage.image.compress import ZSTD, Codec
 from niximage.image.descriptor import Descriptor
-from niximage.image.entries import FileEntry, directory, walk
+from niximage.image.entries import FileEntry
 from niximage.image.tar import BLOCK, tar
 
 THREADS_LIMIT: Final = 16  # beyond it hashing, which has one thread per layer, is the limit
@@ -49,14 +49,6 @@ class PackedLayer:
     diff_id: str
     tar_size: int
     path: Path
-
-
-def store_entries(paths: Sequence[str]) -> Iterator[FileEntry]:
-    """The entries of a layer of store paths, their parents first."""
-    yield directory(b"nix")
-    yield directory(b"nix/store")
-    for path in sorted(paths):
-        yield from walk(path)
 
 
 def pack(

@@ -13,6 +13,7 @@
 - `narinfo`, `signature`, `hashes`   what they say, and whether to believe it
 - `transport`      their files, over HTTP or from a folder
 - `download`       a NAR on its way; `background` the event loop that fetches it
+- `nar_contents`   the files of store paths, whose NARs are fetched some ahead
 - `nar_file`       a file of a binary cache to file entries, both its hashes verified
 - `decompress`, `nar`   the steps of that: what was compressed, and the tree in it
 """

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Final, Self
 
+from niximage.errors import Reason, Retryable
 from niximage.nix.background import BackgroundLoop
 
 BUFFER: Final = 4 << 20  # bytes of one file that wait to be read
@@ -55,8 +56,13 @@ class Download:
         self.close()
 
     def close(self) -> None:
-        """Fetch no more."""
+        """Fetch no more; whoever still reads gets an error."""
         self._task.cancel()
+        with self._changed:
+            self._arrived.clear()
+            self.waiting = 0
+            self._stop()
+            self._changed.notify()
 
     def __iter__(self) -> Iterator[bytes]:
         """The pieces, as they arrive.
@@ -96,11 +102,19 @@ class Download:
                         self._changed.notify()
                     if full:
                         await self._room.wait()
-        except BaseException as error:
+        except asyncio.CancelledError:
+            self._stop()
+            raise
+        except Exception as error:  # noqa: BLE001 (raised again in the thread that reads)
             self._error = error
-            if not isinstance(error, Exception):
-                raise
         finally:
             with self._changed:
                 self._ended = True
                 self._changed.notify()
+
+    def _stop(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._error = Retryable(
+                Reason.BUILD_INTERRUPTED, "the download was stopped", hint="Build it again"
+            )

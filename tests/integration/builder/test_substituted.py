@@ -1,0 +1,167 @@
+"""Images of outputs that binary caches have: planned from narinfos, packed from NARs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from integration.builder.cached import Cached
+from integration.builder.images import Folder
+from integration.nix.caches import CacheServer, rewrite
+from integration.nix.demo import Demo
+from niximage.bucket import keys
+from niximage.errors import Reason, Retryable, Terminal
+
+
+@pytest.fixture(scope="module")
+def cached(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cached]:
+    folder = tmp_path_factory.mktemp("cached")
+    bootstrap = demo.check_out(folder / "demo")
+    bucket = Folder.open(folder / "bucket")
+    made = Cached.make(folder, bootstrap, bucket)
+    yield made
+    bucket.store.close()
+    made.forget()
+
+
+@pytest.fixture(autouse=True)
+def empty_store(cached: Cached) -> None:
+    cached.forget()
+
+
+@pytest.fixture
+def server(cached: Cached, tmp_path: Path) -> Iterator[CacheServer]:
+    with cached.serving(tmp_path / "cache") as server:
+        yield server
+
+
+def test_an_image_from_nars_is_the_one_from_the_store(
+    cached: Cached, server: CacheServer, bucket: Folder
+) -> None:
+    said: list[str] = []
+    result = cached.build(bucket, "program", nix=cached.nix(server.url), say=said.append)
+    assert result.digest == cached.digests["program",]
+    assert cached.here() == set()
+    assert server.nar_bytes == cached.nar_size(server, "program", "library")
+    assert "1 of 1 outputs are in binary caches" in said
+
+
+def test_a_folder_is_a_cache_too(cached: Cached, server: CacheServer, bucket: Folder) -> None:
+    result = cached.build(bucket, "program", nix=cached.nix(server.folder.as_uri()))
+    assert result.digest == cached.digests["program",]
+    assert cached.here() == set()
+
+
+def test_a_rebuild_that_changes_nothing_asks_for_nothing(
+    cached: Cached, server: CacheServer, bucket: Folder
+) -> None:
+    nix = cached.nix(server.url)
+    first = cached.build(bucket, "program", nix=nix)
+    server.asked.clear()
+    assert cached.build(bucket, "program", nix=nix).digest == first.digest
+    assert server.asked == []
+
+
+def test_an_image_that_shares_paths_fetches_only_the_others(
+    cached: Cached, server: CacheServer, bucket: Folder
+) -> None:
+    nix = cached.nix(server.url)
+    cached.build(bucket, "program", nix=nix)
+    server.sent.clear()
+    second = cached.build(bucket, "program", "other", nix=nix)
+    assert server.nar_bytes == cached.nar_size(server, "other")
+    assert second.reused_layers >= 1
+    assert cached.here() == set()
+
+
+def test_a_package_that_was_only_a_dependency_is_linked_without_fetching_it(
+    cached: Cached, server: CacheServer, bucket: Folder
+) -> None:
+    nix = cached.nix(server.url)
+    cached.build(bucket, "program", nix=nix)
+    server.sent.clear()
+    second = cached.build(bucket, "library", nix=nix)
+    assert server.nar_bytes == 0
+    assert second.digest == cached.digests["library",]
+
+
+def test_names_that_are_lost_are_read_from_the_nar_again(
+    cached: Cached, server: CacheServer, bucket: Folder
+) -> None:
+    nix = cached.nix(server.url)
+    cached.build(bucket, "program", nix=nix)
+    for file in (bucket.path / "niximage" / "v1" / "names").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"damaged")
+    server.sent.clear()
+    second = cached.build(bucket, "library", nix=nix)
+    assert server.nar_bytes == cached.nar_size(server, "library")
+    assert second.digest == cached.digests["library",]
+
+
+def test_what_the_cache_lacks_is_built_and_the_rest_still_comes_as_nar(
+    cached: Cached, tmp_path: Path, bucket: Folder
+) -> None:
+    said: list[str] = []
+    with cached.serving(tmp_path / "cache", without=("own", "part")) as server:
+        result = cached.build(bucket, "own", "program", nix=cached.nix(server.url), say=said.append)
+    assert result.digest == cached.digests["own", "program"]
+    assert cached.here() == {"own", "part", "library"}  # the library is what `own` is built with
+    assert "1 of 2 outputs are in binary caches" in said
+    assert any("2 of 4 store paths are in binary caches" in line for line in said)
+
+
+def test_an_output_whose_reference_is_missing_is_built(
+    cached: Cached, tmp_path: Path, bucket: Folder
+) -> None:
+    with cached.serving(tmp_path / "cache", without=("part",)) as server:
+        result = cached.build(bucket, "own", "program", nix=cached.nix(server.url))
+    assert result.digest == cached.digests["own", "program"]
+    assert "part" in cached.here()
+
+
+def test_a_nar_of_other_content_makes_no_layer(
+    cached: Cached, server: CacheServer, bucket: Folder
+) -> None:
+    for nar in (server.folder / "nar").iterdir():
+        data = bytearray(nar.read_bytes())
+        data[len(data) // 2] ^= 1
+        nar.write_bytes(data)
+    with pytest.raises((Terminal, Retryable)) as caught:
+        cached.build(bucket, "program", nix=cached.nix(server.url))
+    assert caught.value.reason in {Reason.HASH_MISMATCH, Reason.SOURCE_UNAVAILABLE}
+    assert [path for path in bucket.path.rglob("*") if path.is_file()] == []
+
+
+def test_another_path_s_nar_makes_no_layer(
+    cached: Cached, server: CacheServer, bucket: Folder
+) -> None:
+    """The cache's word on the file is unsigned: all of it may lie, and consistently."""
+    from integration.nix.caches import narinfo_file
+
+    text = narinfo_file(server.folder, cached.paths["other"]).read_text()
+    lines = dict(line.split(": ", 1) for line in text.splitlines())
+    rewrite(
+        server.folder,
+        cached.paths["program"],
+        **{name: lines[name] for name in ("URL", "FileHash", "FileSize")},
+    )
+    with pytest.raises((Terminal, Retryable), match=r"more than|ends|hash"):
+        cached.build(bucket, "program", nix=cached.nix(server.url))
+    index = [path for path in bucket.path.rglob("*") if path.is_file() and "layers" in path.parts]
+    assert all("program" not in path.read_text() for path in index)
+    assert not list((bucket.path / "docker").rglob("_manifests"))
+
+
+def test_layers_of_signed_content_are_shared_by_namespaces(
+    cached: Cached, server: CacheServer, bucket: Folder
+) -> None:
+    nix = cached.nix(server.url)
+    cached.build(bucket, "program", nix=nix, namespace="one")
+    server.sent.clear()
+    cached.build(bucket, "program", nix=nix, namespace="two")
+    assert server.nar_bytes == 0
+    layers = bucket.path / keys.OWN / "layers"
+    assert len(list((layers / keys.VERIFIED).iterdir())) >= 1
+    # What is left to each namespace is its root.
+    assert [len(list((layers / name).iterdir())) for name in ("one", "two")] == [1, 1]
