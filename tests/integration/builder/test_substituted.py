@@ -1,38 +1,16 @@
 """Images of outputs that binary caches have: planned from narinfos, packed from NARs."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from integration.builder.cached import Cached
 from integration.builder.images import Folder
-from integration.nix.caches import CacheServer, rewrite
-from integration.nix.demo import Demo
+from integration.nix.caches import CacheServer, narinfo_file, rewrite
 from niximage.bucket import keys
 from niximage.errors import Reason, Retryable, Terminal
 
-
-@pytest.fixture(scope="module")
-def cached(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cached]:
-    folder = tmp_path_factory.mktemp("cached")
-    bootstrap = demo.check_out(folder / "demo")
-    bucket = Folder.open(folder / "bucket")
-    made = Cached.make(folder, bootstrap, bucket)
-    yield made
-    bucket.store.close()
-    made.forget()
-
-
-@pytest.fixture(autouse=True)
-def empty_store(cached: Cached) -> None:
-    cached.forget()
-
-
-@pytest.fixture
-def server(cached: Cached, tmp_path: Path) -> Iterator[CacheServer]:
-    with cached.serving(tmp_path / "cache") as server:
-        yield server
+pytestmark = pytest.mark.usefixtures("empty_store")
 
 
 def test_an_image_from_nars_is_the_one_from_the_store(
@@ -137,8 +115,6 @@ def test_another_path_s_nar_makes_no_layer(
     cached: Cached, server: CacheServer, bucket: Folder
 ) -> None:
     """The cache's word on the file is unsigned: all of it may lie, and consistently."""
-    from integration.nix.caches import narinfo_file
-
     text = narinfo_file(server.folder, cached.paths["other"]).read_text()
     lines = dict(line.split(": ", 1) for line in text.splitlines())
     rewrite(
