@@ -104,6 +104,7 @@ class Cached:
         *packages: str,
         nix: NixStore,
         namespace: str = "team",
+        system: str = SYSTEM,
         say: Say = silent,
     ) -> PublishResult:
         """Build an image of the set."""
@@ -116,7 +117,7 @@ class Cached:
             pin_folder(self.source, path=".", attr=None),
             bucket.store,
             nix=nix,
-            system=SYSTEM,
+            system=system,
             allow_file=True,
             say=say,
         )

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from integration.builder.cached import Cached
 from integration.builder.images import Folder, nix_image
-from integration.nix.caches import CacheServer, narinfo_file
+from integration.nix.caches import CacheServer, narinfo_file, register
 from integration.nix.demo import SYSTEM
 from niximage.api.build import BuildOutputs, BuildRequest, BuiltPackage, PublishResult
 from niximage.bucket import keys
@@ -43,13 +43,7 @@ class Liar:
         folder.mkdir(parents=True)
         (folder / "program").write_text("evil\n")
         (folder / "program").chmod(0o555)
-        fields = [info.path, digest_of(info.nar_hash).hex(), str(info.nar_size), "", "0"]
-        subprocess.run(
-            ["nix-store", "--load-db"],
-            input="".join(f"{field}\n" for field in fields).encode(),
-            check=True,
-            timeout=30,
-        )
+        register(info.path, digest_of(info.nar_hash).hex(), info.nar_size)
 
     def end(self) -> None:
         """Take it all back."""

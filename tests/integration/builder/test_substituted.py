@@ -1,14 +1,21 @@
 """Images of outputs that binary caches have: planned from narinfos, packed from NARs."""
 
+import hashlib
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from integration.builder.cached import Cached
 from integration.builder.images import Folder
-from integration.nix.caches import CacheServer, narinfo_file, rewrite
+from integration.nix.caches import CacheServer, copy_to_cache, narinfo_file, register, rewrite
 from niximage.bucket import keys
 from niximage.errors import Reason, Retryable, Terminal
+from niximage.nix.evaluate import evaluate
+from niximage.nix.programs import NixStore
+
+FOREIGN = "aarch64-linux"
 
 pytestmark = pytest.mark.usefixtures("empty_store")
 
@@ -141,3 +148,62 @@ def test_layers_of_signed_content_are_shared_by_namespaces(
     assert len(list((layers / keys.VERIFIED).iterdir())) >= 1
     # What is left to each namespace is its root.
     assert [len(list((layers / name).iterdir())) for name in ("one", "two")] == [1, 1]
+
+
+def test_what_may_not_be_built_is_named(cached: Cached, tmp_path: Path, bucket: Folder) -> None:
+    with cached.serving(tmp_path / "cache", without=("own", "part")) as server:
+        nix = replace(cached.nix(server.url), local_builds=False)
+        with pytest.raises(Terminal) as caught:
+            cached.build(bucket, "own", "program", nix=nix)
+        assert cached.build(bucket, "program", nix=nix).digest == cached.digests["program",]
+    error = caught.value
+    assert error.reason is Reason.LOCAL_BUILD_REQUIRED
+    assert error.message.startswith(
+        "1 package is in no trusted binary cache, and local builds are forbidden:\nown: own-1.0.drv"
+    )
+    assert error.derivation.endswith("-own-1.0.drv")
+    assert cached.here() == set()
+
+
+def test_what_a_cache_has_unsigned_is_named_with_the_reason(
+    cached: Cached, server: CacheServer, bucket: Folder
+) -> None:
+    key = "other-1:" + "A" * 43 + "="
+    nix = NixStore(substituters=(server.url,), trusted_public_keys=(key,), local_builds=False)
+    with pytest.raises(Terminal, match="it is signed by test-1, by no trusted key"):
+        cached.build(bucket, "program", nix=nix)
+
+
+def test_a_foreign_platform_s_image_is_made_of_nars(
+    cached: Cached, bucket: Folder, tmp_path: Path
+) -> None:
+    cache, path = foreign_cache(cached, tmp_path)
+    nix = cached.nix(cache.as_uri())
+    result = cached.build(bucket, "program", nix=nix, system=FOREIGN)
+    config = bucket.config(result.digest)
+    assert (config["architecture"], config["os"]) == ("arm64", "linux")
+    assert not Path(path).exists()
+    with pytest.raises(Terminal) as caught:
+        cached.build(bucket, "program", "other", nix=nix, system=FOREIGN)
+    assert caught.value.reason is Reason.LOCAL_BUILD_REQUIRED
+    assert f"this machine cannot build for {FOREIGN}:\nother: other-1.0.drv" in str(caught.value)
+
+
+def foreign_cache(cached: Cached, folder: Path) -> tuple[Path, str]:
+    """A cache with the program of a platform that is not this machine's, and its path."""
+    store = NixStore()
+    (package,) = evaluate(
+        cached.source, ["program"], attribute=None, system=FOREIGN, store=store, timeout=60
+    )
+    path = package.outputs["out"]
+    program = Path(path) / "bin" / "program"
+    program.parent.mkdir(parents=True)
+    program.write_bytes(b"\x7fELF of another machine")
+    program.chmod(0o555)
+    nar = subprocess.run(
+        ["nix-store", "--dump", path], check=True, capture_output=True, timeout=30
+    ).stdout
+    register(path, hashlib.sha256(nar).hexdigest(), len(nar))
+    cache = copy_to_cache(folder / "foreign", [path], key=cached.key)
+    subprocess.run(["nix-store", "--delete", path], check=True, capture_output=True, timeout=30)
+    return cache, path

@@ -15,6 +15,7 @@
 - `layout`, `sweep`, `collect`   garbage collection: what keys say, what to delete, doing it
 - `leases`     running builds tell garbage collection that they are there
 - `remove`     removing a repository
+- `known`      images built before, under any name
 - `threads`    many small requests at once
 """
 

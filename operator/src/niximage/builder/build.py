@@ -1,6 +1,8 @@
 """The first step: a pinned source to store paths. Runs what tenants wrote."""
 
+import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -8,16 +10,20 @@ from niximage.api.build import BuildOutputs, BuildRequest, BuiltPackage
 from niximage.builder.progress import Say, silent, timed, watcher
 from niximage.builder.sources import look_up, tell_refused
 from niximage.errors import Reason, Terminal
+from niximage.image.closure import store_path_name
 from niximage.nix.activity import Progress
-from niximage.nix.evaluate import evaluate
+from niximage.nix.evaluate import EvaluatedPackage, evaluate
 from niximage.nix.programs import NixStore
 from niximage.nix.realise import realise
-from niximage.nix.substituters import Substituters
+from niximage.nix.substituters import Substituters, Walk
 from niximage.source.fetch import fetch
 from niximage.source.folder import copy_folder, is_folder
 
 # The name is part of store paths that copy the source whole: the same as Nix's own fetchers'.
 _SOURCE: Final = "source"
+_SHOWN: Final = 10  # packages, in a message
+# What a machine's processor runs besides its own system's programs.
+_BUILT_BY: Final = {"x86_64": ("x86_64-linux", "i686-linux")}
 
 
 def run_build(
@@ -45,7 +51,8 @@ def run_build(
         say: takes progress, one line at a time.
 
     Raises:
-        Terminal: the source, the packages or their builds are at fault, or it took too long.
+        Terminal: the source, the packages or their builds are at fault, something would have to
+            be built that may not be, or it took too long.
         Retryable: the source or a substituter cannot be reached now.
     """
     deadline = time.monotonic() + timeout
@@ -83,6 +90,8 @@ def run_build(
             say(f"{len(outputs) - len(missing)} of {len(outputs)} outputs are in binary caches")
             tell_refused(walk, say)
         wanted = [found for package in packages if (found := package.only(missing)).outputs]
+        if wanted and (why := _why_not_here(nix, request.system)):
+            raise _local_build_required(wanted, walk, why)
         if wanted:
             with timed(say, f"realised {len(missing)} outputs"):
                 realise(wanted, store=nix, timeout=left(), roots=roots, on_progress=_Narrator(say))
@@ -92,6 +101,33 @@ def run_build(
             for package in packages
         ],
         source_time=source.time,
+    )
+
+
+def _why_not_here(nix: NixStore, system: str) -> str:
+    """Why nothing may be built on this machine for a system; "" if it may."""
+    if not nix.local_builds:
+        return "local builds are forbidden"
+    machine = os.uname().machine
+    # Without settings of ours the machine's own Nix may know of other builders.
+    if nix.substituters is not None and system not in _BUILT_BY.get(machine, (f"{machine}-linux",)):
+        return f"this machine cannot build for {system}"
+    return ""
+
+
+def _local_build_required(packages: Sequence[EvaluatedPackage], walk: Walk, why: str) -> Terminal:
+    shown = [
+        f"{package.attribute}: {store_path_name(package.derivation)}"
+        + "".join(f"; {walk.refused[p]}" for p in package.outputs.values() if p in walk.refused)
+        for package in packages[:_SHOWN]
+    ]
+    more = [f"and {len(packages) - _SHOWN} more"] if len(packages) > _SHOWN else []
+    count = "1 package is" if len(packages) == 1 else f"{len(packages)} packages are"
+    return Terminal(
+        Reason.LOCAL_BUILD_REQUIRED,
+        "\n".join([f"{count} in no trusted binary cache, and {why}:", *shown, *more]),
+        hint="Choose a revision that a binary cache has, add a cache that has it, or allow builds",
+        derivation=packages[0].derivation,
     )
 
 

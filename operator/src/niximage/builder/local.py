@@ -8,7 +8,7 @@ from pathlib import Path
 from niximage.api.base import seconds
 from niximage.api.build import BuildOutputs, BuildRequest, PinnedBase, PinnedSource, PublishResult
 from niximage.api.image import NixImage
-from niximage.bucket.records import find_build
+from niximage.bucket.known import find_image
 from niximage.bucket.store import ObjectStore
 from niximage.builder.build import run_build
 from niximage.builder.prepare import PreparedImage, prepare_image, prepare_root
@@ -136,8 +136,8 @@ def _built(
 
 def _built_before(request: BuildRequest, bucket: ObjectStore) -> PublishResult | None:
     """The image of these inputs, if it is there under the name that is asked for."""
-    record = find_build(bucket, request.namespace, request.input_hash)
-    if record is None or record.repository != request.repository:
+    record = find_image(bucket, request.namespace, request.repository, request.input_hash)
+    if record is None:
         return None
     return PublishResult(
         input_hash=request.input_hash,

@@ -13,7 +13,7 @@ from typing import Final
 
 from niximage.api.base import seconds
 from niximage.api.status import NixImageStatus
-from niximage.bucket.records import find_build
+from niximage.bucket.known import find_image
 from niximage.bucket.store import ObjectStore
 from niximage.controller.answers import invalid
 from niximage.controller.bases import find_base
@@ -196,13 +196,15 @@ class Reconciler:
 def find_published(
     store: ObjectStore, namespace: str, repository: str, input_hash: str
 ) -> Published | Absent:
-    """Look for the image of some inputs: its record counts only if the whole image is there.
+    """Look for the image of some inputs: it counts only if the whole of it is there.
+
+    One that the bucket has under another name of the namespace gets this one too.
 
     Raises:
         NixImageError: the bucket does not answer.
     """
-    record = find_build(store, namespace, input_hash)
-    if record is None or record.repository != repository:
+    record = find_image(store, namespace, repository, input_hash)
+    if record is None:
         return Absent.ABSENT
     return Published(
         digest=record.digest,

@@ -371,7 +371,7 @@ def _unavailable(where: str, why: str) -> Retryable:
     return Retryable(
         Reason.SUBSTITUTER_UNAVAILABLE,
         f"{where} cannot be read: {why}",
-        hint="It is tried again; check the binary cache, and the network between",
+        hint="Try again; check the binary cache and the network between, or leave the cache out",
     )
 
 
