@@ -150,6 +150,31 @@ def test_layers_of_signed_content_are_shared_by_namespaces(
     assert [len(list((layers / name).iterdir())) for name in ("one", "two")] == [1, 1]
 
 
+def test_known_packages_in_a_new_image_need_no_nix(
+    cached: Cached, server: CacheServer, bucket: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nix = cached.nix(server.url)
+    cached.build(bucket, "program", "other", nix=nix)
+    said: list[str] = []
+    monkeypatch.setenv("PATH", "")
+    result = cached.build(bucket, "program", nix=nix, say=said.append)
+    assert result.digest == cached.digests["program",]
+    assert said[0] == "1 packages were evaluated before, and binary caches have them"
+
+
+def test_known_packages_that_a_cache_lost_are_evaluated_again(
+    cached: Cached, server: CacheServer, bucket: Folder
+) -> None:
+    nix = cached.nix(server.url)
+    cached.build(bucket, "program", "other", nix=nix)
+    narinfo_file(server.folder, cached.paths["program"]).unlink()
+    said: list[str] = []
+    result = cached.build(bucket, "program", nix=nix, say=said.append)
+    assert result.digest == cached.digests["program",]
+    assert "0 of 1 outputs are in binary caches" in said
+    assert "program" in cached.here()
+
+
 def test_what_may_not_be_built_is_named(cached: Cached, tmp_path: Path, bucket: Folder) -> None:
     with cached.serving(tmp_path / "cache", without=("own", "part")) as server:
         nix = replace(cached.nix(server.url), local_builds=False)

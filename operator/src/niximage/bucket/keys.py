@@ -144,6 +144,11 @@ def build_record(namespace: str, input_hash: str) -> str:
     return f"{OWN}builds/{_namespace(namespace)}/{_hash(input_hash)}"
 
 
+def evaluation_record(namespace: str, key: str) -> str:
+    """The record of what a package of a source was evaluated to."""
+    return f"{OWN}evaluations/{_namespace(namespace)}/{_hash(key)}"
+
+
 def contents_record(namespace: str, digest: str, system: str) -> str:
     """The record of what lies in the layers of an image that others may be based on.
 

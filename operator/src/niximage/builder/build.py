@@ -67,6 +67,9 @@ def run_build(
             )
         return seconds
 
+    if (known := _known(request, caches)) is not None:
+        say(f"{len(known.packages)} packages were evaluated before, and binary caches have them")
+        return known
     with timed(say, f"fetched revision {request.source.revision[:12]}", stage="evaluate"):
         if allow_file and is_folder(request.source):
             source = copy_folder(request.source, scratch / _SOURCE)
@@ -102,6 +105,17 @@ def run_build(
         ],
         source_time=source.time,
     )
+
+
+def _known(request: BuildRequest, caches: Substituters | None) -> BuildOutputs | None:
+    """What the packages were evaluated to before, if nothing of it needs its derivation."""
+    known = request.known
+    if known is None or caches is None:
+        return None
+    if [package.attribute for package in known.packages] != request.packages:
+        return None
+    paths = {path for package in known.packages for path in package.outputs.values()}
+    return None if look_up(paths, caches)[1] else known
 
 
 def _why_not_here(nix: NixStore, system: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from niximage.api.base import seconds
 from niximage.api.build import BuildOutputs, BuildRequest, PinnedBase, PinnedSource, PublishResult
 from niximage.api.image import NixImage
+from niximage.bucket.evaluations import find_evaluation
 from niximage.bucket.known import find_image
 from niximage.bucket.store import ObjectStore
 from niximage.builder.build import run_build
@@ -53,6 +54,7 @@ def build_image(
     if (known := _built_before(request, bucket)) is not None:
         say(f"{known.repository}@{known.digest} was built before")
         return known
+    request = _with_known(request, bucket, nix)
     with (
         open_caches(nix) as caches,
         _built(image, request, nix=nix, caches=caches, allow_file=allow_file, say=say) as (
@@ -91,7 +93,7 @@ def plan_image(
         The layers of store paths, and the root; None where it has links to what lies in
         packages that were not fetched.
     """
-    request = BuildRequest.of(image, source, system, base)
+    request = _with_known(BuildRequest.of(image, source, system, base), bucket, nix)
     with (
         open_caches(nix) as caches,
         _built(image, request, nix=nix, caches=caches, allow_file=allow_file, say=say) as (
@@ -132,6 +134,12 @@ def _built(
             say=say,
         )
         yield outputs, scratch
+
+
+def _with_known(request: BuildRequest, bucket: ObjectStore, nix: NixStore) -> BuildRequest:
+    """The request with what its packages were evaluated to before."""
+    known = find_evaluation(bucket, request) if nix.substituters else None
+    return request.model_copy(update={"known": known})
 
 
 def _built_before(request: BuildRequest, bucket: ObjectStore) -> PublishResult | None:

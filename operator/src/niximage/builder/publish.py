@@ -10,6 +10,7 @@ from pathlib import Path
 
 from niximage.api.build import BuildOutputs, BuildRequest, PublishResult
 from niximage.bucket.contents import ContentsRecord, LayerContents, save_contents
+from niximage.bucket.evaluations import save_evaluation
 from niximage.bucket.leases import leased
 from niximage.bucket.publish import publish_manifest, put_blob
 from niximage.bucket.records import BuildRecord, save_build
@@ -137,6 +138,8 @@ def _publish(
             revision=request.source.revision,
         ),
     )
+    if request.known is None:
+        save_evaluation(bucket, request, outputs)
     say(
         f"{result.repository}@{result.digest}: {result.layers} layers, {size(result.size)}; "
         f"{result.reused_layers} layers, {size(result.reused_size)} were there"

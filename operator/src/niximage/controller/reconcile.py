@@ -12,7 +12,9 @@ from dataclasses import replace
 from typing import Final
 
 from niximage.api.base import seconds
+from niximage.api.build import BuildRequest
 from niximage.api.status import NixImageStatus
+from niximage.bucket.evaluations import find_evaluation
 from niximage.bucket.known import find_image
 from niximage.bucket.store import ObjectStore
 from niximage.controller.answers import invalid
@@ -176,9 +178,22 @@ class Reconciler:
         others = tuple(j for j in observed.jobs if j.name != job.name)
         return replace(observed, jobs=(*others, job))
 
+    async def _with_known(self, request: BuildRequest) -> BuildRequest:
+        """The request with what its packages were evaluated to before; without, Nix is asked."""
+        if not self._settings.substituters:
+            return request
+        try:
+            async with asyncio.timeout(BUCKET_TIMEOUT):
+                known = await asyncio.to_thread(find_evaluation, self._store, request)
+        except (TimeoutError, NixImageError):
+            return request
+        whole = request.model_copy(update={"known": known})
+        return whole if whole.fits_variable else request
+
     async def _create(self, create: CreateJob, cached: CachedImage) -> JobView:
         """Create the Job, or adopt the one of that name, whoever asked for it first."""
         assert cached.image is not None
+        create = replace(create, request=await self._with_known(create.request))
         manifest = job_manifest(cached.image, create, self._settings)
         namespace = cached.image.metadata.namespace
         try:
