@@ -1,7 +1,9 @@
 """Images of outputs that binary caches have: planned from narinfos, packed from NARs."""
 
 import hashlib
+import re
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,14 @@ import pytest
 
 from integration.builder.cached import Cached
 from integration.builder.images import Folder
-from integration.nix.caches import CacheServer, copy_to_cache, narinfo_file, register, rewrite
+from integration.nix.caches import (
+    CacheServer,
+    Fault,
+    copy_to_cache,
+    narinfo_file,
+    register,
+    rewrite,
+)
 from niximage.bucket import keys
 from niximage.errors import Reason, Retryable, Terminal
 from niximage.nix.evaluate import evaluate
@@ -18,6 +27,18 @@ from niximage.nix.programs import NixStore
 FOREIGN = "aarch64-linux"
 
 pytestmark = pytest.mark.usefixtures("empty_store")
+
+
+def nar_of(cache: Path, path: str) -> str:
+    """Where a cache has the NAR of a store path."""
+    text = narinfo_file(cache, path).read_text()
+    return text.partition("URL: ")[2].partition("\n")[0]
+
+
+def damage(nar: Path) -> None:
+    data = bytearray(nar.read_bytes())
+    data[len(data) // 2] ^= 1
+    nar.write_bytes(data)
 
 
 def test_an_image_from_nars_is_the_one_from_the_store(
@@ -109,9 +130,7 @@ def test_a_nar_of_other_content_makes_no_layer(
     cached: Cached, server: CacheServer, bucket: Folder
 ) -> None:
     for nar in (server.folder / "nar").iterdir():
-        data = bytearray(nar.read_bytes())
-        data[len(data) // 2] ^= 1
-        nar.write_bytes(data)
+        damage(nar)
     with pytest.raises((Terminal, Retryable)) as caught:
         cached.build(bucket, "program", nix=cached.nix(server.url))
     assert caught.value.reason in {Reason.HASH_MISMATCH, Reason.SOURCE_UNAVAILABLE}
@@ -134,6 +153,19 @@ def test_another_path_s_nar_makes_no_layer(
     index = [path for path in bucket.path.rglob("*") if path.is_file() and "layers" in path.parts]
     assert all("program" not in path.read_text() for path in index)
     assert not list((bucket.path / "docker").rglob("_manifests"))
+
+
+def test_a_layer_that_fails_does_not_wait_for_one_that_hangs(
+    cached: Cached, server: CacheServer, bucket: Folder
+) -> None:
+    library = nar_of(server.folder, cached.paths["library"])
+    server.faults.append(Fault(re.escape(library), hang=True, times=None))
+    damage(server.folder / nar_of(server.folder, cached.paths["program"]))
+    start = time.monotonic()
+    with pytest.raises((Terminal, Retryable)) as caught:
+        cached.build(bucket, "program", nix=cached.nix(server.url))
+    assert cached.paths["program"] in caught.value.message
+    assert time.monotonic() - start < 20  # one answer is waited for longer than that
 
 
 def test_layers_of_signed_content_are_shared_by_namespaces(

@@ -164,10 +164,11 @@ def bring_layers(
                 done.result()
         except BaseException:
             # One that fails fails the image: what has not begun never does, and what is being
-            # packed ends at its next block.
+            # packed ends at its next block, or where it waits for a download.
             for future in _futures(results):
                 future.cancel()
             packer.stop()
+            contents.stop()
             raise
         return [each.result() if isinstance(each, Future) else each for each in results]
 

@@ -127,6 +127,10 @@ class _TwoContents:
         for is_nar, group in groupby(infos, key=lambda info: info.path in self._substitutes):
             yield from (self._nars if is_nar else self._store).entries(group)
 
+    def stop(self) -> None:
+        """See `StoreContents`."""
+        self._nars.stop()
+
 
 def _absent(walk: Walk) -> Retryable:
     paths = sorted(walk.absent)

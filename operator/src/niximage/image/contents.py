@@ -25,8 +25,12 @@ class StoreContents(Protocol):
 
         Raises:
             Terminal: files that no layer can hold, or not those that the path info promises.
-            Retryable: a path cannot be read now.
+            Retryable: a path cannot be read now, or `stop`.
         """
+        ...
+
+    def stop(self) -> None:
+        """Let whoever waits for entries fail at once, now and later; from any thread."""
         ...
 
 
@@ -37,6 +41,9 @@ class StoreDirectory:
         """See `StoreContents`; content is believed, as the store's database is."""
         for info in infos:
             yield from walk(info.path)
+
+    def stop(self) -> None:
+        """See `StoreContents`: a folder makes nobody wait."""
 
 
 def layer_entries(infos: Iterable[PathInfo], contents: StoreContents) -> Iterator[FileEntry]:

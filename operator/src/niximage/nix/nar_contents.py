@@ -4,6 +4,7 @@ While one NAR is packed the next ones begin to arrive: small NARs take longer to
 send. How much of them waits in memory is bounded.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
@@ -36,6 +37,16 @@ class NarContents:
         self._caches = caches
         self._substitutes = substitutes
         self._on_fetched = on_fetched
+        self._lock = threading.Lock()
+        self._downloads: set[Download] = set()
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """See `StoreContents`."""
+        with self._lock:
+            self._is_stopped = True
+            for download in self._downloads:
+                download.close()
 
     def entries(self, infos: Iterable[PathInfo]) -> Iterator[FileEntry]:
         """See `StoreContents`; content is believed once all of a path's hashes were right."""
@@ -48,7 +59,7 @@ class NarContents:
                     not coming or (len(coming) < DOWNLOADS and held + _held(waiting[0]) <= AHEAD)
                 ):
                     held += _held(waiting[0])
-                    coming.append((waiting[0], self._caches.open(waiting[0])))
+                    coming.append((waiting[0], self._open(waiting[0])))
                     waiting.popleft()
                 substitute, download = coming[0]
                 yield from self._read(substitute, download)
@@ -56,15 +67,28 @@ class NarContents:
                 coming.popleft()
         finally:
             for _, download in coming:
-                download.close()
+                self._close(download)
 
     def _read(self, substitute: Substitute, download: Download) -> Iterator[FileEntry]:
         try:
             for entry in nar_file_entries(download, substitute.nar):  # noqa: UP028 (closed after the download, which wakes whoever waits for it in there)
                 yield entry
         finally:
-            download.close()
+            self._close(download)
             self._on_fetched(download.size)
+
+    def _open(self, substitute: Substitute) -> Download:
+        with self._lock:
+            download = self._caches.open(substitute)
+            if self._is_stopped:
+                download.close()
+            self._downloads.add(download)
+        return download
+
+    def _close(self, download: Download) -> None:
+        with self._lock:
+            self._downloads.discard(download)
+        download.close()
 
 
 def _held(substitute: Substitute) -> int:
