@@ -5,7 +5,7 @@ names down beside it, some dozen bytes per file, so that nobody needs to fetch t
 what it was packed from, to lay out the root of another image.
 
 Written, each is its kind, its name below /nix/store and a NUL, for a link followed by its
-target and another; all of it is compressed with zstd.
+target and another; then comes an end, and all of it is compressed with zstd, with a checksum.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,6 +24,7 @@ WRITTEN_LIMIT: Final = 16 << 20  # and after
 _PREFIX: Final = STORE_NAME + b"/"
 _KINDS: Final = {Kind.FILE: b"f", Kind.DIRECTORY: b"d", Kind.SYMLINK: b"l"}
 _BY_BYTE: Final = {byte: kind for kind, byte in _KINDS.items()}
+_END: Final = b"e\0"  # half of it must not pass for the whole
 _LEVEL: Final = 3
 
 PathNames = dict[bytes, Seen]
@@ -34,7 +35,7 @@ class NamesWriter:
     """Writes down the names of entries that pass by."""
 
     def __init__(self) -> None:
-        self._compress = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
+        self._compress = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
         self._written: list[bytes] = []
         self._size = 0
 
@@ -47,7 +48,7 @@ class NamesWriter:
 
     def finish(self) -> bytes | None:
         """All that was written down, or None if there was too much to be of use."""
-        self._written.append(self._compress.flush())
+        self._written += [self._compress.compress(_END), self._compress.flush()]
         written = b"".join(self._written)
         return written if self._size <= NAMES_LIMIT and len(written) <= WRITTEN_LIMIT else None
 
@@ -73,12 +74,14 @@ class LayerNames:
     def __init__(self, written: bytes) -> None:
         try:
             with zstandard.ZstdDecompressor().stream_reader(written) as reader:
-                data = reader.read(NAMES_LIMIT + 1)
+                data = reader.read(NAMES_LIMIT + len(_END) + 1)
         except zstandard.ZstdError as error:
             raise _malformed(str(error)) from None
-        if len(data) > NAMES_LIMIT:
+        if len(data) > NAMES_LIMIT + len(_END):
             raise _malformed(f"more than {NAMES_LIMIT} bytes")
-        self._fields = data.split(b"\0")
+        if not (data == _END or data.endswith(b"\0" + _END)):
+            raise _malformed("it ends early")
+        self._fields = data[: -len(_END)].split(b"\0")
         self._starts = self._index()
 
     def of(self, path: bytes) -> PathNames | None:
