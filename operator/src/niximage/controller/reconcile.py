@@ -178,22 +178,20 @@ class Reconciler:
         others = tuple(j for j in observed.jobs if j.name != job.name)
         return replace(observed, jobs=(*others, job))
 
-    async def _with_known(self, request: BuildRequest) -> BuildRequest:
-        """The request with what its packages were evaluated to before; without, Nix is asked."""
+    async def _request(self, request: BuildRequest) -> BuildRequest:
+        """The request, perhaps with what its packages were evaluated to before."""
         if not self._settings.substituters:
-            return request
+            return request  # it would be of no use
         try:
             async with asyncio.timeout(BUCKET_TIMEOUT):
-                known = await asyncio.to_thread(find_evaluation, self._store, request)
+                return await asyncio.to_thread(with_evaluation, self._store, request)
         except (TimeoutError, NixImageError):
-            return request
-        whole = request.model_copy(update={"known": known})
-        return whole if whole.fits_variable else request
+            return request  # the build evaluates, and tells of the bucket if it must
 
     async def _create(self, create: CreateJob, cached: CachedImage) -> JobView:
         """Create the Job, or adopt the one of that name, whoever asked for it first."""
         assert cached.image is not None
-        create = replace(create, request=await self._with_known(create.request))
+        create = replace(create, request=await self._request(create.request))
         manifest = job_manifest(cached.image, create, self._settings)
         namespace = cached.image.metadata.namespace
         try:
@@ -228,3 +226,13 @@ def find_published(
         reused_layers=record.reused_layers,
         reused_size=record.reused_size,
     )
+
+
+def with_evaluation(store: ObjectStore, request: BuildRequest) -> BuildRequest:
+    """The request with what its packages were evaluated to before, where that is known and fits.
+
+    Raises:
+        NixImageError: the bucket does not answer.
+    """
+    whole = request.model_copy(update={"known": find_evaluation(store, request)})
+    return whole if whole.fits_variable else request
