@@ -8,15 +8,14 @@ their derivations nothing could be built.
 
 from typing import Annotated, Any, Final, Literal
 
-import pydantic
 from pydantic import ConfigDict, Field
 
 from niximage.api.build import TIME_LIMIT, BuildOutputs, BuildRequest, BuiltPackage, Strict
 from niximage.api.canonical import canonical_hash, canonical_json
 from niximage.bucket import keys
+from niximage.bucket.records import read_record
 from niximage.bucket.store import ObjectStore
 from niximage.bucket.threads import in_parallel
-from niximage.errors import Reason, Retryable
 
 RECORD_LIMIT: Final = 64 << 10  # bytes of JSON: 32 outputs of the longest names, and more
 EVALUATOR: Final = 1
@@ -69,15 +68,7 @@ def save_evaluation(store: ObjectStore, request: BuildRequest, outputs: BuildOut
 
 
 def _find(store: ObjectStore, request: BuildRequest, package: str) -> EvaluationRecord | None:
-    try:
-        content = store.read(_name(request, package), limit=RECORD_LIMIT)
-        record = None if content is None else EvaluationRecord.model_validate_json(content)
-    except pydantic.ValidationError:
-        return None
-    except Retryable as error:
-        if error.reason is Reason.RESULT_INVALID:
-            return None
-        raise
+    record = read_record(store, _name(request, package), EvaluationRecord, limit=RECORD_LIMIT)
     return record if record is not None and record.package.attribute == package else None
 
 
