@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -404,6 +405,22 @@ def test_what_waits_to_be_read_is_bounded(built: Built, server: CacheServer) -> 
                 total += len(piece)
                 assert download.waiting < BUFFER + CHUNK
         assert total == 64 << 20
+
+
+def test_a_slow_reader_is_not_the_cache_s_fault(built: Built, server: CacheServer) -> None:
+    """A NAR that is fetched ahead waits for its turn, which may be long."""
+    big = server.folder / "nar" / "big"
+    big.write_bytes(bytes(32 << 20))
+    rewrite(server.folder, built.hello, URL="nar/big", FileSize=str(32 << 20))
+    hasty = replace(HASTY, grace=1.5, slowest=1e12)
+    with opened(built, server.url, patience=hasty) as caches:
+        found = caches.walk([built.hello]).substitutes[built.hello]
+        with caches.open(found) as download:
+            start = time.monotonic()
+            for piece in download:
+                while time.monotonic() - start < 3 * download.size / (32 << 20):
+                    hashlib.pbkdf2_hmac("sha256", piece[:8], b"salt", 1000)
+            assert time.monotonic() - start > hasty.grace
 
 
 def test_ending_with_downloads_half_way_ends(built: Built, server: CacheServer) -> None:

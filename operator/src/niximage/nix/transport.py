@@ -23,7 +23,8 @@ from yarl import URL
 
 from niximage.errors import Reason, Retryable, Terminal, plain_text
 
-CONNECTIONS: Final = 64  # at once, over all hosts
+REQUESTS: Final = 64  # for small files at once, over all caches
+CONNECTIONS: Final = 128  # at once: those, and NARs on their way
 CHUNK: Final = 256 << 10  # bytes read at once
 
 _REDIRECTS: Final = 5
@@ -45,8 +46,9 @@ class Patience:
         pause: seconds before the second attempt, on average; doubled before each further one.
         longest_pause: seconds, also where a server asks for more.
         answer: seconds for a small file, and for a stream to begin or go on.
-        slowest: bytes per second that a stream must keep up over its whole length.
-        grace: seconds that a stream may take besides.
+        slowest: bytes per second that a stream must keep up over its whole length, while it is
+            waited for.
+        grace: seconds that it may take besides.
     """
 
     attempts: int = 5
@@ -90,6 +92,7 @@ class Session:
     def __init__(self, patience: Patience | None = None) -> None:
         self.patience = patience or Patience()
         self._client: aiohttp.ClientSession | None = None
+        self._turns = asyncio.Semaphore(REQUESTS)
 
     async def __aenter__(self) -> Self:
         self._client = aiohttp.ClientSession(
@@ -131,7 +134,7 @@ class Session:
         path = unquote(parts.path)
         match parts.scheme:
             case "https" | "http" if host:
-                return _Http(url.rstrip("/"), self._client, self.patience)
+                return _Http(url.rstrip("/"), self._client, self.patience, self._turns)
             case "file" if parts.netloc in {"", "localhost"} and path.startswith("/"):
                 if "\0" in path or ".." in path.split("/"):
                     raise bad_url(url, "its path holds '..' or NUL")
@@ -194,13 +197,18 @@ class _Http:
     url: str
     client: aiohttp.ClientSession
     patience: Patience
+    turns: asyncio.Semaphore
 
     async def read(self, name: str, limit: int) -> bytes | None:
         """See `Transport`."""
         tries = _Tries(self.patience)
         while True:
             try:
-                async with asyncio.timeout(self.patience.answer), _Request(self, name) as answer:
+                async with (
+                    self.turns,  # before the time-out: waiting for one's turn is nobody's fault
+                    asyncio.timeout(self.patience.answer),
+                    _Request(self, name) as answer,
+                ):
                     return None if answer is None else await self._whole(name, answer, limit)
             except _PASSING_ERRORS as error:
                 if not tries.again(error):
@@ -209,25 +217,29 @@ class _Http:
 
     async def stream(self, name: str, limit: int) -> AsyncGenerator[bytes, None]:
         """See `Transport`."""
-        tries = _Tries(self.patience)
+        patience = self.patience
+        tries = _Tries(patience)
         now = asyncio.get_running_loop().time
-        started = now()
         done = 0
+        waited = 0.0  # for the cache; how long whoever takes the bytes takes is another matter
         while True:
             try:
                 async with aclosing(self._from(name, done)) as parts:
-                    async for part in parts:
+                    while True:
+                        asked = now()
+                        part = await anext(parts, None)
+                        waited += now() - asked
+                        if part is None:
+                            return
                         done += len(part)
                         if done > limit:
                             raise self._failed(name, f"it has more than {limit} bytes")
-                        if now() - started > self.patience.grace + done / self.patience.slowest:
+                        if waited > patience.grace + done / patience.slowest:
                             raise self._failed(name, "it comes too slowly")
                         yield part
             except _PASSING_ERRORS as error:
                 if not tries.again(error, done):
                     raise self._failed(name, _why(error)) from None
-            else:
-                return
             await asyncio.sleep(tries.pause)
 
     async def _whole(self, name: str, answer: aiohttp.ClientResponse, limit: int) -> bytes:
