@@ -105,7 +105,7 @@ class CacheServer:
         faults: what goes wrong, the first that matches.
         asked: the names that were asked for, in order.
         sent: bytes of content that were sent, by name.
-        most: how many requests were answered at the same time, at most.
+        most: how many requests waited for an answer at the same time, at most.
         delay: seconds before each answer.
         ranges: whether parts of files are served.
     """
@@ -193,13 +193,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.state.asked.append(name)
             self.state.active += 1
             self.state.most = max(self.state.most, self.state.active)
-        try:
-            if self.state.delay:
-                time.sleep(self.state.delay)
-            self.answer(name)
-        finally:
-            with self.state.lock:
-                self.state.active -= 1
+        if self.state.delay:
+            time.sleep(self.state.delay)
+        # Before the answer: whoever has it may ask again at once.
+        with self.state.lock:
+            self.state.active -= 1
+        self.answer(name)
 
     def answer(self, name: str) -> None:
         fault = self.state.fault(name) or Fault("")

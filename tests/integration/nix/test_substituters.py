@@ -24,13 +24,15 @@ from niximage.errors import Reason, Retryable, Terminal
 from niximage.image.closure import Closure
 from niximage.nix.download import BUFFER
 from niximage.nix.evaluate import evaluate
+from niximage.nix.folder_cache import CHUNK
 from niximage.nix.hashes import sri
+from niximage.nix.http_cache import Patience
 from niximage.nix.path_info import query_closure
 from niximage.nix.programs import NixStore
 from niximage.nix.realise import realise
 from niximage.nix.signature import TrustedKeys
 from niximage.nix.substituters import Substituters
-from niximage.nix.transport import CHUNK, Patience
+from niximage.nix.transport import REQUESTS
 
 NIX = NixStore()
 HASTY = Patience(attempts=3, pause=0.01, longest_pause=0.05, answer=1.0, grace=2.0, slowest=1e6)
@@ -129,8 +131,8 @@ def test_many_requests_are_in_flight_on_few_connections(built: Built, server: Ca
     paths = [f"/nix/store/{number:032d}-absent" for number in range(200)]
     with opened(built, server.url) as caches:
         assert caches.walk(paths).absent == set(paths)
-    assert 32 <= server.most <= 64
-    assert server.connections <= 65
+    assert 32 <= server.most <= REQUESTS
+    assert server.connections <= REQUESTS + 1
 
 
 def test_caches_are_asked_by_priority(built: Built, server: CacheServer, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from niximage.builder.sources import look_up, tell_refused
 from niximage.errors import Reason, Terminal
 from niximage.image.closure import store_path_name
 from niximage.nix.activity import Progress
+from niximage.nix.closure_walk import Walk
 from niximage.nix.evaluate import EvaluatedPackage, evaluate
 from niximage.nix.programs import NixStore
 from niximage.nix.realise import realise
-from niximage.nix.substituters import Substituters, Walk
+from niximage.nix.substituters import Substituters
 from niximage.source.fetch import fetch
 from niximage.source.folder import copy_folder, is_folder
 

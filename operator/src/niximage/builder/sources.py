@@ -16,11 +16,13 @@ from niximage.errors import Reason, Retryable
 from niximage.image.closure import Closure, PathInfo
 from niximage.image.contents import StoreContents, StoreDirectory
 from niximage.image.entries import FileEntry
+from niximage.nix.binary_cache import Substitute
+from niximage.nix.closure_walk import Walk
 from niximage.nix.nar_contents import NarContents
 from niximage.nix.path_info import query_closure
 from niximage.nix.programs import NixStore
 from niximage.nix.signature import TrustedKeys
-from niximage.nix.substituters import Substitute, Substituters, Walk
+from niximage.nix.substituters import Substituters
 
 _QUERY_TIMEOUT: Final = 600.0  # seconds; the store answers for 10,000 paths in a few
 _SHOWN: Final = 5  # of many paths, in a message

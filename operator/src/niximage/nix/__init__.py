@@ -11,7 +11,8 @@
 
 - `substituters`   binary caches in their order: what they have of paths and their closures
 - `narinfo`, `signature`, `hashes`   what they say, and whether to believe it
-- `transport`      their files, over HTTP or from a folder
+- `binary_cache`, `closure_walk`   one of them; a closure by its references
+- `transport`      their files: `http_cache` over HTTP, `folder_cache` from a folder
 - `download`       a NAR on its way; `background` the event loop that fetches it
 - `nar_contents`   the files of store paths, whose NARs are fetched some ahead
 - `nar_file`       a file of a binary cache to file entries, both its hashes verified

@@ -11,9 +11,10 @@ from typing import Final
 
 from niximage.image.closure import PathInfo
 from niximage.image.entries import FileEntry
+from niximage.nix.binary_cache import Substitute
 from niximage.nix.download import BUFFER, Download
 from niximage.nix.nar_file import nar_file_entries
-from niximage.nix.substituters import Substitute, Substituters
+from niximage.nix.substituters import Substituters
 
 AHEAD: Final = 16 << 20  # bytes that may wait of NARs to come
 DOWNLOADS: Final = 16  # at once, for one layer

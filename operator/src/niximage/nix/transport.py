@@ -1,62 +1,22 @@
-"""Files of a binary cache, over HTTP or from a folder: small ones whole, NARs as they arrive.
-
-What is absent is an answer. What may pass (no connection, a server that is busy or broken, a
-file cut short) is tried again with growing pauses, and a NAR goes on where it was cut: hashes
-tell whether the parts belong together. Every wait has an end, every answer a bound.
-"""
+"""Files of binary caches, wherever these are: small ones whole, NARs as they arrive."""
 
 import asyncio
-import os
-import random
-import re
-import stat
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
-from yarl import URL
 
-from niximage.errors import Reason, Retryable, Terminal, plain_text
+from niximage.errors import Reason, Terminal
+from niximage.nix.folder_cache import CHUNK, FolderCache
+from niximage.nix.http_cache import HttpCache, Patience
 
 REQUESTS: Final = 64  # for small files at once, over all caches
 CONNECTIONS: Final = 128  # at once: those, and NARs on their way
-CHUNK: Final = 256 << 10  # bytes read at once
 
-_REDIRECTS: Final = 5
 _USER_AGENT: Final = "niximage"
-# As Nix has it: a bucket that may not be listed says "forbidden" of what is not there.
-_ABSENT: Final = frozenset({403, 404, 410})
-_REFUSED: Final = frozenset({401, 407})
-_PASSING: Final = frozenset({408, 421, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
-_RANGE = re.compile(r"bytes ([0-9]{1,15})-[0-9]{1,15}/(?:[0-9]{1,15}|\*)")
-_RETRY_AFTER = re.compile(r"[0-9]{1,5}")
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to try.
-
-    Attributes:
-        attempts: how often one file is asked for while nothing comes of it.
-        pause: seconds before the second attempt, on average; doubled before each further one.
-        longest_pause: seconds, also where a server asks for more.
-        answer: seconds for a small file, and for a stream to begin or go on.
-        slowest: bytes per second that a stream must keep up over its whole length, while it is
-            waited for.
-        grace: seconds that it may take besides.
-    """
-
-    attempts: int = 5
-    pause: float = 0.3
-    longest_pause: float = 10.0
-    answer: float = 30.0
-    slowest: float = 16 << 10
-    grace: float = 120.0
 
 
 class Transport(Protocol):
@@ -134,11 +94,11 @@ class Session:
         path = unquote(parts.path)
         match parts.scheme:
             case "https" | "http" if host:
-                return _Http(url.rstrip("/"), self._client, self.patience, self._turns)
+                return HttpCache(url.rstrip("/"), self._client, self.patience, self._turns)
             case "file" if parts.netloc in {"", "localhost"} and path.startswith("/"):
                 if "\0" in path or ".." in path.split("/"):
                     raise bad_url(url, "its path holds '..' or NUL")
-                return _Folder(url.rstrip("/"), Path(path))
+                return FolderCache(url.rstrip("/"), Path(path))
             case _:
                 raise bad_url(url, "it is neither https://, http:// nor file:///folder")
 
@@ -150,250 +110,3 @@ def bad_url(url: str, why: str) -> Terminal:
         f"{url[:256]!r} is no binary cache: {why}",
         hint="Write https://host, perhaps with a path and ?priority=N, or file:///folder",
     )
-
-
-class _PassingError(Exception):
-    """An attempt that failed in a way that may pass.
-
-    Attributes:
-        wait: seconds that the server wants us to wait.
-    """
-
-    def __init__(self, why: str, wait: float = 0.0) -> None:
-        super().__init__(why)
-        self.why = why
-        self.wait = wait
-
-
-_PASSING_ERRORS: Final = (_PassingError, aiohttp.ClientError, TimeoutError)
-
-
-class _Tries:
-    """How often a file was asked for in vain; an attempt that got further does not count.
-
-    Libraries that repeat calls know nothing of streams that go on where they were cut.
-    """
-
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
-        self._failures = 0
-        self._reached = 0
-        self.pause = 0.0
-
-    def again(self, error: BaseException, reached: int = 0) -> bool:
-        """Whether to try again, after `pause` seconds."""
-        patience = self._patience
-        self._failures = 1 if reached > self._reached else self._failures + 1
-        self._reached = reached
-        # Full jitter: clients that failed together do not come back together.
-        backoff = random.uniform(0, 2 * patience.pause) * 2 ** (self._failures - 1)  # noqa: S311 (no secret)
-        asked = error.wait if isinstance(error, _PassingError) else 0.0
-        self.pause = min(max(backoff, asked), patience.longest_pause)
-        return self._failures < patience.attempts
-
-
-@dataclass(frozen=True, slots=True)
-class _Http:
-    url: str
-    client: aiohttp.ClientSession
-    patience: Patience
-    turns: asyncio.Semaphore
-
-    async def read(self, name: str, limit: int) -> bytes | None:
-        """See `Transport`."""
-        tries = _Tries(self.patience)
-        while True:
-            try:
-                async with (
-                    self.turns,  # before the time-out: waiting for one's turn is nobody's fault
-                    asyncio.timeout(self.patience.answer),
-                    _Request(self, name) as answer,
-                ):
-                    return None if answer is None else await self._whole(name, answer, limit)
-            except _PASSING_ERRORS as error:
-                if not tries.again(error):
-                    raise self._failed(name, _why(error)) from None
-            await asyncio.sleep(tries.pause)
-
-    async def stream(self, name: str, limit: int) -> AsyncGenerator[bytes, None]:
-        """See `Transport`."""
-        patience = self.patience
-        tries = _Tries(patience)
-        now = asyncio.get_running_loop().time
-        done = 0
-        waited = 0.0  # for the cache; how long whoever takes the bytes takes is another matter
-        while True:
-            try:
-                async with aclosing(self._from(name, done)) as parts:
-                    while True:
-                        asked = now()
-                        part = await anext(parts, None)
-                        waited += now() - asked
-                        if part is None:
-                            return
-                        done += len(part)
-                        if done > limit:
-                            raise self._failed(name, f"it has more than {limit} bytes")
-                        if waited > patience.grace + done / patience.slowest:
-                            raise self._failed(name, "it comes too slowly")
-                        yield part
-            except _PASSING_ERRORS as error:
-                if not tries.again(error, done):
-                    raise self._failed(name, _why(error)) from None
-            await asyncio.sleep(tries.pause)
-
-    async def _whole(self, name: str, answer: aiohttp.ClientResponse, limit: int) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        async for part in answer.content.iter_any():
-            size += len(part)
-            if size > limit:
-                raise self._failed(name, f"it has more than {limit} bytes")
-            parts.append(part)
-        return b"".join(parts)
-
-    async def _from(self, name: str, start: int) -> AsyncGenerator[bytes, None]:
-        """What one request gives of a file, from an offset on."""
-        async with _Request(self, name, start) as answer:
-            if answer is None:
-                raise self._failed(name, "it is not there")
-            skip = start - _start(answer)
-            if skip < 0:
-                raise _PassingError("a part of it came from another place")
-            async for part in answer.content.iter_any():
-                if fresh := part[skip:]:
-                    yield fresh
-                skip = max(skip - len(part), 0)
-
-    def _failed(self, name: str, why: str) -> Retryable:
-        return _unavailable(f"{self.url}/{name}", why)
-
-
-class _Request:
-    """One GET, as an async context manager; None where there is nothing."""
-
-    def __init__(self, cache: _Http, name: str, start: int = 0) -> None:
-        self._cache = cache
-        self._name = name
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        # The name was checked; encoded again it would not be what the narinfo says.
-        url = URL(f"{cache.url}/{name}", encoded=True)
-        self._request = cache.client.get(url, headers=headers, max_redirects=_REDIRECTS)
-
-    async def __aenter__(self) -> aiohttp.ClientResponse | None:
-        answer = await self._request.__aenter__()
-        try:
-            return self._judged(answer)
-        except BaseException:
-            answer.close()
-            raise
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._request.__aexit__(kind, error, trace)
-
-    def _judged(self, answer: aiohttp.ClientResponse) -> aiohttp.ClientResponse | None:
-        status = answer.status
-        where = f"{self._cache.url}/{self._name}"
-        if self._cache.url.startswith("https:") and answer.url.scheme != "https":
-            raise _unavailable(where, "it redirects from HTTPS to HTTP")
-        if status in _ABSENT:
-            return None
-        if status in _REFUSED:
-            raise Terminal(
-                Reason.AUTHENTICATION_FAILED,
-                f"{where}: the binary cache wants credentials (HTTP {status})",
-                hint="Only binary caches that anyone may read can be used",
-            )
-        if status in _PASSING:
-            asked = answer.headers.get("Retry-After", "")
-            wait = float(asked) if _RETRY_AFTER.fullmatch(asked) else 0.0
-            raise _PassingError(f"HTTP {status}", wait)
-        if status not in {200, 206}:
-            raise _unavailable(where, f"HTTP {status}")
-        encoding = answer.headers.get("Content-Encoding", "identity")
-        if encoding != "identity":
-            raise _unavailable(where, f"it comes as {plain_text(encoding, 40)}, unasked")
-        return answer
-
-
-def _start(answer: aiohttp.ClientResponse) -> int:
-    """The offset at which an answer begins."""
-    if answer.status == 200:  # noqa: PLR2004 (HTTP's word for the whole)
-        return 0
-    found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-    if found is None:
-        raise _PassingError("a part of it came without its place")
-    return int(found[1])
-
-
-@dataclass(frozen=True, slots=True)
-class _Folder:
-    url: str
-    path: Path
-
-    async def read(self, name: str, limit: int) -> bytes | None:
-        """See `Transport`."""
-        return await asyncio.to_thread(self._read, name, limit)
-
-    async def stream(self, name: str, limit: int) -> AsyncGenerator[bytes, None]:
-        """See `Transport`."""
-        try:
-            descriptor = await asyncio.to_thread(self._open, name)
-            try:
-                done = 0
-                while data := await asyncio.to_thread(os.read, descriptor, CHUNK):
-                    done += len(data)
-                    if done > limit:
-                        raise _unavailable(f"{self.url}/{name}", f"it has more than {limit} bytes")
-                    yield data
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise _unavailable(f"{self.url}/{name}", error.strerror or str(error)) from None
-
-    def _read(self, name: str, limit: int) -> bytes | None:
-        where = f"{self.url}/{name}"
-        try:
-            descriptor = self._open(name)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise _unavailable(where, error.strerror or str(error)) from None
-        with os.fdopen(descriptor, "rb") as file:
-            data = file.read(limit + 1)
-        if len(data) > limit:
-            raise _unavailable(where, f"it has more than {limit} bytes")
-        return data
-
-    def _open(self, name: str) -> int:
-        # A pipe in a file's place must not be waited for.
-        descriptor = os.open(self.path / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise FileNotFoundError(2, "it is no file", name)
-        return descriptor
-
-
-def _unavailable(where: str, why: str) -> Retryable:
-    return Retryable(
-        Reason.SUBSTITUTER_UNAVAILABLE,
-        f"{where} cannot be read: {why}",
-        hint="Try again; check the binary cache and the network between, or leave the cache out",
-    )
-
-
-def _why(error: BaseException | None) -> str:
-    match error:
-        case _PassingError():
-            return error.why
-        case TimeoutError():
-            return "it did not answer in time"
-        case aiohttp.ClientPayloadError():
-            return "the connection was cut"
-        case _:
-            return plain_text(str(error) or type(error).__name__, 200)
