@@ -50,6 +50,6 @@ def test_an_image_that_lost_a_blob_gets_no_name(store: ObjectStore) -> None:
     key = keys.blob(IMAGE.layers[0][0].digest)
     found = store.stat(key)
     assert found is not None
-    store.delete(key, generation=found.generation)
+    store.delete(found)
     assert find_image(store, "team-a", "team-a/other", INPUTS) is None
     assert list(store.list(keys.repository_prefix("team-a/other"))) == []

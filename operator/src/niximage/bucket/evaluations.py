@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 from niximage.api.build import TIME_LIMIT, BuildOutputs, BuildRequest, BuiltPackage, Strict
 from niximage.api.canonical import canonical_hash, canonical_json
 from niximage.bucket import keys
+from niximage.bucket.hold import put
 from niximage.bucket.records import read_record
 from niximage.bucket.store import ObjectStore
 from niximage.bucket.threads import in_parallel
@@ -59,10 +60,7 @@ def save_evaluation(store: ObjectStore, request: BuildRequest, outputs: BuildOut
 
     def save(package: BuiltPackage) -> None:
         record = EvaluationRecord(package=package, source_time=outputs.source_time)
-        content = canonical_json(record.to_json())
-        name = _name(request, package.attribute)
-        if not store.create(name, content) and _find(store, request, package.attribute) != record:
-            store.replace(name, content)
+        put(store, _name(request, package.attribute), canonical_json(record.to_json()))
 
     in_parallel(save, outputs.packages)
 

@@ -124,9 +124,7 @@ def find_names(store: ObjectStore, key: Hash) -> LayerNames | None:
 
 def save_names(store: ObjectStore, key: Hash, written: bytes) -> None:
     """Remember the names in a shared layer, as `NamesWriter` wrote them down."""
-    name = keys.layer_names(key)
-    if not store.create(name, written) and find_names(store, key) is None:
-        store.replace(name, written)
+    put(store, keys.layer_names(key), written)
 
 
 def find_build(store: ObjectStore, namespace: str, input_hash: Hash) -> BuildRecord | None:
