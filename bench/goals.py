@@ -13,6 +13,9 @@ MEMORY: Final = 300 << 20
 EXCESS: Final = {"64": 1 / 3, "30": 0.4}  # of auto-layer's, by budget
 PLAN_SECONDS: Final = 5
 GC_GROWTH: Final = 1.5
+STRAIGHT_WALL: Final = {"zstd": 0.5, "xz": 0.65}  # of nix copy and packing, by compression
+STRAIGHT_WRITTEN: Final = 0.3
+NARINFO_SECONDS: Final = 1
 
 Goal = tuple[str, str, bool]
 """What is promised, what was measured, whether that keeps it."""
@@ -24,6 +27,8 @@ def table(results: Mapping[str, Any]) -> str:
         *(_gc(results["gc"]) if "gc" in results else ()),
         *(_packing(results["packing"]) if "packing" in results else ()),
         *(_planner(results["planner"]) if "planner" in results else ()),
+        *(_substitution(results["substitution"]) if "substitution" in results else ()),
+        *(_narinfos(results["narinfos"]) if "narinfos" in results else ()),
     ]
     lines = ["| goal | measured | |", "|---|---|---|"]
     lines += [f"| {goal} | {found} | {'kept' if met else 'MISSED'} |" for goal, found, met in goals]
@@ -79,3 +84,19 @@ def _planner(results: Mapping[str, Any]) -> Iterator[Goal]:
     for paths, seconds in results["seconds"].items():
         met = seconds <= PLAN_SECONDS
         yield f"{paths} paths planned in ≤ {PLAN_SECONDS} s of CPU", f"{seconds:.1f} s", met
+
+
+def _substitution(results: Mapping[str, Any]) -> Iterator[Goal]:
+    for compression, most in STRAIGHT_WALL.items():
+        found = results["caches"][compression]
+        wall, written = found["wall_ratio"], found["written_ratio"]
+        yield f"{compression} cache: wall ≤ {most} of nix copy first", f"{wall:.2f}", wall <= most
+        met = written <= STRAIGHT_WRITTEN
+        yield f"{compression} cache: writes ≤ {STRAIGHT_WRITTEN} of it", f"{written:.2f}", met
+
+
+def _narinfos(results: Mapping[str, Any]) -> Iterator[Goal]:
+    seconds = results["delays"]["0"]["cpu"]
+    met = seconds <= NARINFO_SECONDS
+    goal = f"{results['paths']} narinfos verified in ≤ {NARINFO_SECONDS} s of CPU"
+    yield goal, f"{seconds:.2f} s", met

@@ -12,17 +12,18 @@ import random
 import shutil
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from bench.trees import Tree
 from niximage.bucket.store import ObjectStore, open_store
-from niximage.builder.layers import WantedLayer, bring_layers, wanted_layers
+from niximage.builder.layers import WantedLayer, bring_layers, root_layer, store_layers
 from niximage.builder.progress import silent
 from niximage.image.closure import STORE, Closure, PathInfo
-from niximage.image.pack import Packer, store_entries
+from niximage.image.entries import FileEntry, walk
+from niximage.image.pack import Packer
 from niximage.image.root import Root
 
 REFERENCES: Final = 3  # the most that a package has
@@ -43,11 +44,16 @@ class Image:
     homes: Mapping[str, str]
 
     def layers(self) -> list[WantedLayer]:
-        """The layers, reading from the folders."""
-        return [
-            replace(layer, paths=tuple(self.homes[path] for path in layer.paths))
-            for layer in wanted_layers(self.closure, Root((), ""))
-        ]
+        """The layers."""
+        return [*store_layers(self.closure), root_layer(Root((), ""))]
+
+    def entries(self, infos: Iterable[PathInfo]) -> Iterator[FileEntry]:
+        """The files of the folders: see `niximage.image.contents.StoreContents`."""
+        for info in infos:
+            yield from walk(self.homes[info.path])
+
+    def stop(self) -> None:
+        """A folder makes nobody wait."""
 
 
 def measure(made: Sequence[Tree], scratch: Path, *, changes: int) -> dict[str, Any]:
@@ -108,7 +114,7 @@ def _change(
     _bring(image, bucket, scratch)
     seconds, read, stored = time.monotonic() - started, _read() - read, _stored(scratch) - stored
     with Packer() as packer:
-        alone = [packer.pack(store_entries([str(path)]), scratch) for path in new.values()]
+        alone = [packer.pack(walk(str(path)), scratch) for path in new.values()]
     for layer in alone:
         layer.path.unlink()
     return {
@@ -149,7 +155,14 @@ def _hash(text: str) -> str:
 def _bring(image: Image, bucket: ObjectStore, scratch: Path) -> None:
     spool = scratch / "spool"
     spool.mkdir(exist_ok=True)
-    bring_layers(image.layers(), bucket=bucket, namespace="bench", scratch=spool, say=silent)
+    bring_layers(
+        image.layers(),
+        contents=image,
+        bucket=bucket,
+        namespace="bench",
+        scratch=spool,
+        say=silent,
+    )
 
 
 def _stored(scratch: Path) -> int:

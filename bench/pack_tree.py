@@ -9,14 +9,18 @@ import sys
 from pathlib import Path
 
 from niximage.image.entries import walk
-from niximage.image.pack import pack
+from niximage.image.pack import PackedLayer, pack
 
 
 def main() -> None:
-    """Pack, remove the blob, print digests, sizes and the most memory that was resident."""
+    """Pack a tree."""
     tree, folder = sys.argv[1:3]
     threads = int(sys.argv[3]) if sys.argv[3:] else None
-    layer = pack(walk(tree), Path(folder), threads=threads)
+    report(pack(walk(tree), Path(folder), threads=threads))
+
+
+def report(layer: PackedLayer) -> None:
+    """Remove the blob, print digests, sizes and the most memory that was resident."""
     layer.path.unlink()
     print(
         json.dumps(

@@ -162,9 +162,9 @@ def _throughput(tree: Tree, folder: Path, *, rounds: int) -> dict[str, Any]:
     runs: dict[str, list[Run]] = {title: [] for title in programs}
     sizes: dict[str, int] = {}
     for number in range(rounds):
-        for title, (most, measured) in programs.items():
+        for title, (most, start) in programs.items():
             if number < most:
-                one, sizes[title] = measured()
+                one, sizes[title] = start()
                 runs[title].append(one)
     walls = {title: statistics.median(one.wall for one in all_) for title, all_ in runs.items()}
     cpus = {title: statistics.median(one.cpu for one in all_) for title, all_ in runs.items()}
@@ -186,22 +186,22 @@ def _throughput(tree: Tree, folder: Path, *, rounds: int) -> dict[str, Any]:
 
 
 def _pack(tree: Tree, scratch: Path) -> tuple[Run, int]:
-    measured, output = _measured(
+    one, output = measured(
         [sys.executable, "-m", "bench.pack_tree", str(tree.path), str(scratch)], scratch, {}
     )
-    return measured, int(json.loads(output)["size"])
+    return one, int(json.loads(output)["size"])
 
 
 def _pipeline(alternative: Alternative, tree: Tree, scratch: Path) -> tuple[Run, int]:
-    measured, output = _measured(
+    one, output = measured(
         ["bash", "-c", PIPELINE + 'stat -c %s "$2/blob"', "bash", str(tree.path), str(scratch)],
         scratch,
         {"COMPRESS": alternative.compress, "SUM": alternative.sum},
     )
-    return measured, int(output)
+    return one, int(output)
 
 
-def _measured(command: list[str], scratch: Path, environment: Mapping[str, str]) -> tuple[Run, str]:
+def measured(command: list[str], scratch: Path, environment: Mapping[str, str]) -> tuple[Run, str]:
     """Run a program in an empty scratch folder."""
     scratch.mkdir()
     os.sync()  # nobody pays for what the one before wrote
@@ -233,6 +233,6 @@ def _memory(tree: Tree, folder: Path) -> dict[str, Any]:
     peaks = {}
     for threads in sorted({len(os.sched_getaffinity(0)), THREADS}):
         command = [sys.executable, "-m", "bench.pack_tree", str(tree.path), str(scratch)]
-        _, output = _measured([*command, str(threads)], scratch, {})
+        _, output = measured([*command, str(threads)], scratch, {})
         peaks[str(threads)] = json.loads(output)["peak"]
     return {"files": tree.files, "bytes": tree.size, "peak": peaks}

@@ -40,6 +40,7 @@ class Reason(enum.StrEnum):
     UNFREE_OR_INSECURE = "UnfreeOrInsecure"
     EVALUATION_FAILED = "EvaluationFailed"
     BUILD_FAILED = "BuildFailed"
+    LOCAL_BUILD_REQUIRED = "LocalBuildRequired"
     HASH_MISMATCH = "HashMismatch"
     FILE_CONFLICT = "FileConflict"
     BUILD_TIMEOUT = "BuildTimeout"
@@ -49,6 +50,7 @@ class Reason(enum.StrEnum):
 
     # The world was in the way: Retryable.
     SOURCE_UNAVAILABLE = "SourceUnavailable"
+    SUBSTITUTER_UNAVAILABLE = "SubstituterUnavailable"
     BUCKET_UNAVAILABLE = "BucketUnavailable"
     CLUSTER_UNAVAILABLE = "ClusterUnavailable"
     BUILD_INTERRUPTED = "BuildInterrupted"

@@ -6,9 +6,17 @@ from pathlib import Path
 import pytest
 
 from integration.builder.images import Folder
-from niximage.builder.layers import LayerInBucket, WantedLayer, bring_layers, wanted_layers
+from niximage.builder.layers import (
+    LayerInBucket,
+    WantedLayer,
+    bring_layers,
+    root_layer,
+    store_layers,
+)
 from niximage.errors import Retryable
+from niximage.image.closure import PathInfo
 from niximage.image.compress import CODECS, GZIP, ZSTD, Codec
+from niximage.image.contents import StoreDirectory
 from niximage.image.entries import file
 from niximage.image.root import Root
 from unit.image.closures import closure
@@ -41,7 +49,7 @@ def trees(tmp_path: Path) -> list[Path]:
 def wanted(trees: list[Path], codec: Codec = ZSTD) -> list[WantedLayer]:
     """A layer of each tree, and one of a file at hand."""
     layers = [
-        WantedLayer(f"{i:064x}", tree.name, paths=(str(tree),), codec=codec)
+        WantedLayer(f"{i:064x}", tree.name, infos=(PathInfo(str(tree), "", 0, ()),), codec=codec)
         for i, tree in enumerate(trees)
     ]
     return [*layers, WantedLayer("f" * 64, "root", entries=(file(b"f", b"x"),), codec=codec)]
@@ -57,6 +65,7 @@ def bring(
 ) -> list[LayerInBucket]:
     return bring_layers(
         layers,
+        contents=StoreDirectory(),
         bucket=bucket.store,
         namespace="team",
         scratch=scratch,
@@ -123,7 +132,8 @@ def test_one_layer_that_fails_fails_all_and_leaves_no_spool_file(
 
 def test_layers_of_another_codec_have_other_keys() -> None:
     paths, root = closure({"a": (10, []), "b": (10, ["a"])}), Root((file(b"f", b"x"),), "")
-    zstd, gzip = wanted_layers(paths, root), wanted_layers(paths, root, codec=GZIP)
+    zstd = [*store_layers(paths), root_layer(root)]
+    gzip = [*store_layers(paths, codec=GZIP), root_layer(root, codec=GZIP)]
     assert {layer.key for layer in zstd}.isdisjoint(layer.key for layer in gzip)
     assert {layer.codec for layer in gzip} == {GZIP}
-    assert zstd == wanted_layers(paths, root, codec=ZSTD)
+    assert zstd == [*store_layers(paths, codec=ZSTD), root_layer(root, codec=ZSTD)]

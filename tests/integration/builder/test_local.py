@@ -111,7 +111,9 @@ def test_what_was_built_before_is_not_built_again(demo: Demo, bucket: Folder) ->
 
 def test_an_image_of_another_name_is_published_under_it(demo: Demo, bucket: Folder) -> None:
     first = bucket.build(demo, "hello", name="one")
-    second = bucket.build(demo, "hello", name="two")
+    said: list[str] = []
+    second = bucket.build(demo, "hello", name="two", said=said)
+    assert said == [f"team/two@{first.digest} was built before"]
     assert (second.digest, second.repository) == (first.digest, "team/two")
     assert second.reused_layers == second.layers
     assert (bucket.path / keys.revision_link("team/two", first.digest)).is_file()

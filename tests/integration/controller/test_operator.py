@@ -4,6 +4,8 @@ There is no node: the tests do what a kubelet would do, and everything else is r
 """
 
 import json
+import statistics
+import time
 
 import pytest
 
@@ -41,7 +43,9 @@ def test_a_restart_writes_nothing(operator: Operator, namespace: str) -> None:
     assert operator.stop() == 0
     operator.start()
     # A later change proves that the operator has looked at everything once more.
-    operator.cluster.do("create", "-f", "-", given=nix_image(namespace, "later"))
+    operator.cluster.do(
+        "create", "-f", "-", given=nix_image(namespace, "later", packages=["other"])
+    )
     operator.image(namespace, lambda i: conditions(i).get("Reconciling"), "later")
     after = operator.cluster.get("niximage", "web", namespace)
     assert after is not None
@@ -59,6 +63,28 @@ def test_what_was_built_before_needs_no_job(operator: Operator, namespace: str) 
     operator.cluster.do("create", "-f", "-", given=nix_image(namespace))
     operator.image_with(namespace, "Ready", "True/Succeeded")
     assert operator.cluster.list("jobs", namespace) == []
+
+
+def test_known_inputs_under_new_names_are_ready_within_a_second(
+    operator: Operator, namespace: str
+) -> None:
+    operator.cluster.do("create", "-f", "-", given=nix_image(namespace))
+    job = operator.job(namespace)
+    operator.end_job(job, code=0, message=json.dumps(operator.publish(job)))
+    digest = operator.image_with(namespace, "Ready", "True/Succeeded")["status"]["digest"]
+    seconds = []
+    for name in (f"again-{i}" for i in range(20)):
+        start = time.monotonic()
+        operator.cluster.do("create", "-f", "-", given=nix_image(namespace, name))
+        wait = ("wait", "--for=condition=Ready", f"niximg/{name}", "-n", namespace)
+        operator.cluster.do(*wait, "--timeout=20s")
+        seconds.append(time.monotonic() - start)
+        image = operator.cluster.get("niximage", name, namespace)
+        assert image is not None
+        assert image["status"]["image"] == f"127.0.0.1:5000/{namespace}/{name}@{digest}"
+    assert statistics.median(seconds) < 1.0, seconds
+    jobs = [found["metadata"]["name"] for found in operator.cluster.list("jobs", namespace)]
+    assert jobs == [job["metadata"]["name"]]
 
 
 def test_an_operator_killed_during_a_build_goes_on_with_the_same_job(

@@ -26,6 +26,7 @@ def test_defaults() -> None:
     assert found.request.packages == ["hello"]
     assert found.bucket == ""
     assert found.nix.substituters == ()
+    assert found.nix.local_builds
     assert found.outputs_file == Path("/build/outputs.json")
     assert found.timeout == 86400
     assert termination_log(MINIMAL) == Path("/dev/termination-log")
@@ -39,6 +40,7 @@ def test_everything_set() -> None:
         "NIXIMAGE_WORK": "/shared",
         "NIXIMAGE_TERMINATION_LOG": "/log",
         "NIXIMAGE_BUILD_TIMEOUT": "90",
+        "NIXIMAGE_LOCAL_BUILDS": "Forbidden",
     }
     found = BuilderSettings.from_environment(environment)
     assert found.bucket == "gs://b"
@@ -46,6 +48,7 @@ def test_everything_set() -> None:
     assert found.nix.trusted_public_keys == ("k1", "k2")
     assert found.outputs_file == Path("/shared/outputs.json")
     assert found.timeout == 90
+    assert not found.nix.local_builds
     assert termination_log(environment) == Path("/log")
 
 
@@ -57,6 +60,7 @@ def test_everything_set() -> None:
         ("NIXIMAGE_REQUEST", "x" * 200_000),
         ("NIXIMAGE_REQUEST", json.dumps(REQUEST | {"packages": ["a; b"]})),
         ("NIXIMAGE_REQUEST", json.dumps(REQUEST | {"surprise": 1})),
+        ("NIXIMAGE_LOCAL_BUILDS", "yes"),
         ("NIXIMAGE_BUILD_TIMEOUT", "soon"),
         ("NIXIMAGE_BUILD_TIMEOUT", "-1"),
         ("NIXIMAGE_BUILD_TIMEOUT", "nan"),

@@ -66,6 +66,13 @@ def test_a_class_replaces_only_what_it_names() -> None:
     assert settings.service_account == SETTINGS.service_account
 
 
+def test_a_class_says_whether_pods_may_build() -> None:
+    for local_builds in ("Forbidden", "Allowed"):
+        (step,) = pod_of(build_class(localBuilds=local_builds))["initContainers"]
+        said = {variable["name"]: variable["value"] for variable in step["env"]}
+        assert said["NIXIMAGE_LOCAL_BUILDS"] == local_builds
+
+
 # What it refuses --------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """The build Job's manifest: what it is called, who owns it, what it may do."""
 
+from dataclasses import replace
 from typing import Any
 
 from niximage.api.build import BuildRequest
@@ -98,3 +99,9 @@ def test_the_request_travels_whole() -> None:
 def test_the_deadline_is_the_specs_timeout() -> None:
     assert manifest()["spec"]["activeDeadlineSeconds"] == 3600
     assert manifest()["spec"]["backoffLimit"] == 0
+
+
+def test_whether_builds_are_allowed_travels_to_the_steps() -> None:
+    for allowed, word in ((True, "Allowed"), (False, "Forbidden")):
+        for container in containers(manifest(replace(SETTINGS, local_builds=allowed))).values():
+            assert environment(container)["NIXIMAGE_LOCAL_BUILDS"] == word

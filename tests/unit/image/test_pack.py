@@ -39,7 +39,7 @@ def uncompressed(layer: PackedLayer, codec: Codec = ZSTD) -> bytes:
 def different_layers() -> list[list[FileEntry]]:
     """Layers of many small files, of one large one, of several blocks, and nearly empty ones."""
     return [
-        [file(b"s/%d" % i, NOISE[: i * 37 % 9000]) for i in range(800)],
+        [file(b"s/%03d" % i, NOISE[: i * 37 % 9000]) for i in range(800)],
         [file(b"large", NOISE * 3)],
         [file(b"half", NOISE[: BLOCK // 2]), file(b"more", NOISE), file(b"zeros", bytes(BLOCK))],
         [directory(b"empty")],
@@ -119,6 +119,22 @@ def test_what_fails_leaves_no_spool_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="stop"):
         pack(failing(), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_entries_are_read_from_is_let_go_when_packing_fails(tmp_path: Path) -> None:
+    is_open = True
+
+    def entries() -> Iterator[FileEntry]:
+        nonlocal is_open
+        try:
+            yield FileEntry(b"gone", Kind.FILE, 0o444, size=1, origin=b"/nowhere")
+        finally:
+            is_open = False
+
+    reading = entries()  # held here, so that nothing else closes it
+    with pytest.raises(Retryable, match="/nowhere"):
+        pack(reading, tmp_path)
+    assert not is_open
 
 
 def test_layers_that_failed_do_not_hold_up_the_next(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from niximage.errors import Reason, Retryable
 from niximage.image.closure import PathInfo
-from niximage.nix.path_info import parse, sri
+from niximage.nix.hashes import sri
+from niximage.nix.path_info import parse
 
 HELLO = "/nix/store/i5bmi003vvyvrp64mgf960hhhpwkbpag-hello-2.12"
 SHELL = "/nix/store/jqhwfdq28f2ficyjg2r4jx4a28wlpddl-shell-1.36"

@@ -85,6 +85,23 @@ class PinnedBase(Strict):
         return f"{self.image or self.repository}@{self.digest}"
 
 
+class BuiltPackage(Strict):
+    """The store paths of one requested package's selected outputs."""
+
+    attribute: Annotated[str, Field(max_length=128)]
+    outputs: Annotated[dict[str, StorePath], Field(min_length=1, max_length=32)]
+
+
+class BuildOutputs(Strict):
+    """What `build` hands to `publish`."""
+
+    v: Literal[1] = 1
+    packages: Annotated[list[BuiltPackage], Field(min_length=1, max_length=128)]
+    source_time: Annotated[int, Field(ge=0, le=TIME_LIMIT)] = Field(
+        default=0, description="When the source's revision was committed, in seconds since 1970."
+    )
+
+
 class BuildRequest(Strict):
     """All that a build Job has to know."""
 
@@ -102,6 +119,11 @@ class BuildRequest(Strict):
     nix_database: bool = False
     layering: Layering = Layering()
     compression: Compression = "zstd"
+    known: BuildOutputs | None = Field(
+        default=None,
+        description="What an earlier build evaluated these packages to; of use where binary "
+        "caches have all of it.",
+    )
 
     @classmethod
     def of(
@@ -132,6 +154,11 @@ class BuildRequest(Strict):
             compression=spec.compression,
         )
 
+    @property
+    def fits_variable(self) -> bool:
+        """Whether it is short enough for an environment variable."""
+        return len(canonical_json(self.to_json())) <= REQUEST_LIMIT
+
     def to_variable(self) -> str:
         """The request as an environment variable's value.
 
@@ -146,23 +173,6 @@ class BuildRequest(Strict):
                 hint="Shorten spec.config or spec.files: put large values into a package instead",
             )
         return data.decode()
-
-
-class BuiltPackage(Strict):
-    """The store paths of one requested package's selected outputs."""
-
-    attribute: Annotated[str, Field(max_length=128)]
-    outputs: Annotated[dict[str, StorePath], Field(min_length=1, max_length=32)]
-
-
-class BuildOutputs(Strict):
-    """What `build` hands to `publish`."""
-
-    v: Literal[1] = 1
-    packages: Annotated[list[BuiltPackage], Field(min_length=1, max_length=128)]
-    source_time: Annotated[int, Field(ge=0, le=TIME_LIMIT)] = Field(
-        default=0, description="When the source's revision was committed, in seconds since 1970."
-    )
 
 
 class PublishResult(Strict):

@@ -5,7 +5,7 @@ and how many may run. The class annotated as default serves images that name non
 any class the operator's own settings do. What a class leaves out is as the operator is set up.
 """
 
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, model_validator
@@ -85,6 +85,10 @@ class NixBuildClassSpec(Model):
     trusted_public_keys: (
         Annotated[list[PublicKey], Field(max_length=32, json_schema_extra=list_set())] | None
     ) = Field(default=None, description="The keys that sign what binary caches give.")
+    local_builds: Literal["Allowed", "Forbidden"] | None = Field(
+        default=None,
+        description="Whether builds may build what no binary cache has.",
+    )
     nixpkgs_url: Url | None = Field(
         default=None,
         alias="nixpkgsURL",

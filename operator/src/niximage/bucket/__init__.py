@@ -5,6 +5,7 @@
 - `keys`       the names of objects: Distribution's, and our own below `niximage/v1/`
 - `records`    our own records: the layer index and builds
 - `contents`   which store paths lie in which layer of an image
+- `evaluations`   what packages were evaluated to before
 - `manifest`   what a manifest's bytes say
 - `hold`       using again what is there, beside a garbage collection
 - `tags`       tags move last, and only forward
@@ -15,6 +16,7 @@
 - `layout`, `sweep`, `collect`   garbage collection: what keys say, what to delete, doing it
 - `leases`     running builds tell garbage collection that they are there
 - `remove`     removing a repository
+- `known`      images built before, under any name
 - `threads`    many small requests at once
 """
 

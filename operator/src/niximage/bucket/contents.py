@@ -6,16 +6,15 @@ layers themselves are listed.
 
 from typing import Annotated, Final, Literal
 
-import pydantic
 from pydantic import ConfigDict, Field
 
 from niximage.api.build import Digest, Strict
 from niximage.api.canonical import canonical_json
 from niximage.bucket import keys
 from niximage.bucket.hold import hold, put
+from niximage.bucket.records import read_record
 from niximage.bucket.store import ObjectStore
 from niximage.bucket.threads import in_parallel
-from niximage.errors import Reason, Retryable
 from niximage.image.descriptor import CONFIG, Descriptor
 
 CONTENTS_LIMIT: Final = 32 << 20  # bytes of JSON: 100,000 store paths of the longest names
@@ -81,17 +80,9 @@ def find_contents(
         system: which of an index's images, as Nix says it.
     """
     key = keys.contents_record(namespace, digest, system)
-    try:
-        content = store.read(key, limit=CONTENTS_LIMIT)
-        if content is None:
-            return None
-        record = ContentsRecord.model_validate_json(content)
-    except pydantic.ValidationError:
+    record = read_record(store, key, ContentsRecord, limit=CONTENTS_LIMIT)
+    if record is None:
         return None
-    except Retryable as error:
-        if error.reason is Reason.RESULT_INVALID:
-            return None
-        raise
     blobs = {record.config_descriptor, *(layer.descriptor for layer in record.layers)}
     held = in_parallel(lambda blob: hold(store, keys.blob(blob.digest), size=blob.size), blobs)
     return record if all(held) else None

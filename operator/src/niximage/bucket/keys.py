@@ -134,9 +134,19 @@ def layer_record(namespace: str, key: str) -> str:
     return f"{OWN}layers/{scope}/{_hash(key)}"
 
 
+def layer_names(key: str) -> str:
+    """The names in a layer that all namespaces share, by its layer key."""
+    return f"{OWN}names/{VERIFIED}/{_hash(key)}"
+
+
 def build_record(namespace: str, input_hash: str) -> str:
     """The record of an image built before, by its input hash."""
     return f"{OWN}builds/{_namespace(namespace)}/{_hash(input_hash)}"
+
+
+def evaluation_record(namespace: str, key: str) -> str:
+    """The record of what a package of a source was evaluated to."""
+    return f"{OWN}evaluations/{_namespace(namespace)}/{_hash(key)}"
 
 
 def contents_record(namespace: str, digest: str, system: str) -> str:

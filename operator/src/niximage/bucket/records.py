@@ -17,6 +17,7 @@ from niximage.bucket.images import verify_image
 from niximage.bucket.store import ObjectStore
 from niximage.errors import Reason, Retryable
 from niximage.image.descriptor import Descriptor
+from niximage.image.names import WRITTEN_LIMIT, LayerNames
 
 RECORD_LIMIT: Final = 16 << 10  # bytes of a record's JSON
 
@@ -77,7 +78,7 @@ class BuildRecord(_Record):
     revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 
 
-_AnyRecord = TypeVar("_AnyRecord", LayerRecord, BuildRecord)
+_AnyRecord = TypeVar("_AnyRecord", bound=Strict)
 
 
 def find_layer(store: ObjectStore, namespace: str, key: Hash) -> LayerRecord | None:
@@ -88,7 +89,7 @@ def find_layer(store: ObjectStore, namespace: str, key: Hash) -> LayerRecord | N
         namespace: whose builds to believe, or `keys.VERIFIED`.
         key: the layer key.
     """
-    record = _read(store, keys.layer_record(namespace, key), LayerRecord)
+    record = read_record(store, keys.layer_record(namespace, key), LayerRecord)
     if record is None or not hold(store, keys.blob(record.digest), size=record.size):
         return None
     return record
@@ -110,9 +111,25 @@ def save_layer(store: ObjectStore, namespace: str, key: Hash, record: LayerRecor
     return record
 
 
+def find_names(store: ObjectStore, key: Hash) -> LayerNames | None:
+    """The names in a shared layer, if they were written down and can be read."""
+    try:
+        written = store.read(keys.layer_names(key), limit=WRITTEN_LIMIT)
+        return None if written is None else LayerNames(written)
+    except Retryable as error:
+        if error.reason is Reason.RESULT_INVALID:
+            return None
+        raise
+
+
+def save_names(store: ObjectStore, key: Hash, written: bytes) -> None:
+    """Remember the names in a shared layer, as `NamesWriter` wrote them down."""
+    put(store, keys.layer_names(key), written)
+
+
 def find_build(store: ObjectStore, namespace: str, input_hash: Hash) -> BuildRecord | None:
     """The image built from these inputs before, if the whole of it is still there."""
-    record = _read(store, keys.build_record(namespace, input_hash), BuildRecord)
+    record = read_record(store, keys.build_record(namespace, input_hash), BuildRecord)
     if record is None or not record.repository.startswith(f"{namespace}/"):
         return None
     if not keys.is_repository(record.repository):
@@ -135,9 +152,12 @@ def _content(record: _Record) -> bytes:
     return canonical_json(record.to_json())
 
 
-def _read(store: ObjectStore, key: str, kind: type[_AnyRecord]) -> _AnyRecord | None:
+def read_record(
+    store: ObjectStore, key: str, kind: type[_AnyRecord], *, limit: int = RECORD_LIMIT
+) -> _AnyRecord | None:
+    """A record of some kind, or None where there is none that can be read."""
     try:
-        content = store.read(key, limit=RECORD_LIMIT)
+        content = store.read(key, limit=limit)
         return None if content is None else kind.model_validate_json(content)
     except pydantic.ValidationError:
         return None

@@ -6,23 +6,26 @@ packed; four spool files at most are on disk at once.
 """
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from niximage.bucket.keys import VERIFIED
 from niximage.bucket.publish import put_blob
-from niximage.bucket.records import LayerRecord, find_layer, save_layer
+from niximage.bucket.records import LayerRecord, find_layer, save_layer, save_names
 from niximage.bucket.store import ObjectStore
 from niximage.bucket.threads import in_parallel
 from niximage.builder.progress import Say, size, watched, watcher
-from niximage.image.closure import Closure
+from niximage.image.closure import Closure, PathInfo
 from niximage.image.compress import ZSTD, Codec
+from niximage.image.contents import StoreContents, layer_entries
 from niximage.image.documents import ImageLayer, comment
 from niximage.image.entries import FileEntry
 from niximage.image.keys import entries_layer_key, store_layer_key
-from niximage.image.pack import Packer, store_entries
+from niximage.image.names import NamesWriter
+from niximage.image.pack import Packer
 from niximage.image.planner import MAX_LAYERS, plan
 from niximage.image.root import Root
 
@@ -36,20 +39,28 @@ class WantedLayer:
     Attributes:
         key: its layer key.
         comment: what is in it.
-        paths: the store paths to pack, or none for the customisation layer.
+        infos: the store paths to pack, or none for the customisation layer.
         entries: the entries of the customisation layer.
         codec: how it is compressed, as its key says.
+        is_verified: whether all of it is content that a trusted key signed: then all namespaces
+            share it.
     """
 
     key: str
     comment: str
-    paths: tuple[str, ...] = ()
+    infos: tuple[PathInfo, ...] = ()
     entries: tuple[FileEntry, ...] = ()
     codec: Codec = ZSTD
+    is_verified: bool = False
 
-    def read(self) -> Iterable[FileEntry]:
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The store paths to pack."""
+        return tuple(info.path for info in self.infos)
+
+    def read(self, contents: StoreContents) -> Iterable[FileEntry]:
         """What to pack."""
-        return store_entries(self.paths) if self.paths else self.entries
+        return layer_entries(self.infos, contents) if self.infos else self.entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,38 +76,47 @@ class LayerInBucket:
     reused: bool
 
 
-def wanted_layers(
-    closure: Closure, root: Root, *, codec: Codec = ZSTD, max_layers: int = MAX_LAYERS
+def store_layers(
+    closure: Closure,
+    *,
+    verified: Collection[str] = (),
+    codec: Codec = ZSTD,
+    max_layers: int = MAX_LAYERS,
 ) -> tuple[WantedLayer, ...]:
-    """The layers of an image, the customisation layer last.
+    """The layers of an image's store paths, bottom first.
 
     Args:
         closure: the store paths that need a layer.
-        root: the image's root file system.
+        verified: those whose content a trusted key signed.
         codec: how layers are compressed.
-        max_layers: the most there may be.
+        max_layers: the most there may be, the customisation layer included.
     """
-    planned = [
+    return tuple(
         WantedLayer(
             key=store_layer_key(layer.paths, codec=codec.id),
             comment=comment([info.name for info in layer.paths]),
-            paths=tuple(info.path for info in layer.paths),
+            infos=tuple(layer.paths),
             codec=codec,
+            is_verified=all(info.path in verified for info in layer.paths),
         )
         for layer in plan(closure, max_layers=max_layers)
-    ]
-    root_layer = WantedLayer(
+    )
+
+
+def root_layer(root: Root, *, codec: Codec = ZSTD) -> WantedLayer:
+    """The customisation layer, which comes last."""
+    return WantedLayer(
         key=entries_layer_key(root.entries, codec=codec.id),
         comment="root file system",
         entries=root.entries,
         codec=codec,
     )
-    return (*planned, root_layer)
 
 
 def bring_layers(
     wanted: Sequence[WantedLayer],
     *,
+    contents: StoreContents,
     bucket: ObjectStore,
     namespace: str,
     scratch: Path,
@@ -107,8 +127,9 @@ def bring_layers(
 
     Args:
         wanted: the layers, bottom first.
+        contents: where the files of their store paths come from.
         bucket: where to.
-        namespace: whose layer index to believe and to write.
+        namespace: whose layer index to believe and to write, but for layers that all share.
         scratch: a folder for spool files.
         threads: how many blocks are compressed at once.
         say: takes progress.
@@ -120,16 +141,19 @@ def bring_layers(
         Terminal: a file that no layer can hold.
         Retryable: the store or the bucket fails.
     """
-    known = in_parallel(lambda layer: find_layer(bucket, namespace, layer.key), wanted)
+    known = in_parallel(
+        lambda layer: find_layer(bucket, _index(layer, namespace), layer.key), wanted
+    )
     missing = sum(record is None for record in known)
-    say(f"{len(wanted) - missing} of {len(wanted)} layers are there")
+    if any(layer.infos for layer in wanted):
+        say(f"{len(wanted) - missing} of {len(wanted)} layers are there")
     watcher(say).layers_found(missing, len(wanted))
     results: list[LayerInBucket | Future[LayerInBucket]] = []
     with (
         Packer(threads=threads) as packer,
         ThreadPoolExecutor(SPOOLED, thread_name_prefix="layer") as pool,
     ):
-        bringing = _Bringing(bucket, namespace, scratch, packer, say)
+        bringing = _Bringing(contents, bucket, namespace, scratch, packer, say)
         try:
             for layer, record in zip(wanted, known, strict=True):
                 if record is None:
@@ -140,10 +164,11 @@ def bring_layers(
                 done.result()
         except BaseException:
             # One that fails fails the image: what has not begun never does, and what is being
-            # packed ends at its next block.
+            # packed ends at its next block, or where it waits for a download.
             for future in _futures(results):
                 future.cancel()
             packer.stop()
+            contents.stop()
             raise
         return [each.result() if isinstance(each, Future) else each for each in results]
 
@@ -152,6 +177,7 @@ def bring_layers(
 class _Bringing:
     """Packs and uploads one layer; called from several threads, which speak one at a time."""
 
+    contents: StoreContents
     bucket: ObjectStore
     namespace: str
     scratch: Path
@@ -160,7 +186,10 @@ class _Bringing:
     line: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, layer: WantedLayer) -> LayerInBucket:
-        entries = watched(layer.read(), self.say, layer.comment)
+        names = NamesWriter()
+        entries = watched(layer.read(self.contents), self.say, layer.comment)
+        if layer.is_verified:
+            entries = names.passing(entries)
         packed = self.packer.pack(entries, self.scratch, codec=layer.codec)
         descriptor = packed.descriptor
         try:
@@ -174,6 +203,8 @@ class _Bringing:
             watcher(self.say).uploaded(descriptor, written=written)
         finally:
             packed.path.unlink(missing_ok=True)
+        if layer.is_verified and (written_down := names.finish()) is not None:
+            save_names(self.bucket, layer.key, written_down)
         # The record that names a blob comes after it.
         record = LayerRecord(
             diff_id=packed.diff_id,
@@ -182,9 +213,14 @@ class _Bringing:
             media_type=descriptor.media_type,
         )
         # Another build may have been first: then its blob is the one that images share.
-        standing = save_layer(self.bucket, self.namespace, layer.key, record)
+        standing = save_layer(self.bucket, _index(layer, self.namespace), layer.key, record)
         reused = not written or standing.digest != record.digest
         return _there(layer, standing, reused=reused)
+
+
+def _index(layer: WantedLayer, namespace: str) -> str:
+    """Whose layer index has a layer: what a tenant's build may have made stays with the tenant."""
+    return VERIFIED if layer.is_verified else namespace
 
 
 def _there(layer: WantedLayer, record: LayerRecord, *, reused: bool) -> LayerInBucket:

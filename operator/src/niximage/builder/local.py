@@ -8,13 +8,17 @@ from pathlib import Path
 from niximage.api.base import seconds
 from niximage.api.build import BuildOutputs, BuildRequest, PinnedBase, PinnedSource, PublishResult
 from niximage.api.image import NixImage
-from niximage.bucket.records import find_build
+from niximage.bucket.evaluations import find_evaluation
+from niximage.bucket.known import find_image
 from niximage.bucket.store import ObjectStore
 from niximage.builder.build import run_build
-from niximage.builder.prepare import PreparedImage, prepare_image
+from niximage.builder.prepare import PreparedImage, prepare_image, prepare_root
 from niximage.builder.progress import Say, silent
 from niximage.builder.publish import run_publish
+from niximage.builder.sources import open_caches
+from niximage.image.root import Root
 from niximage.nix.programs import NixStore
+from niximage.nix.substituters import Substituters
 
 
 def build_image(
@@ -50,9 +54,23 @@ def build_image(
     if (known := _built_before(request, bucket)) is not None:
         say(f"{known.repository}@{known.digest} was built before")
         return known
-    with _built(image, request, nix=nix, allow_file=allow_file, say=say) as (outputs, scratch):
+    request = _with_known(request, bucket, nix)
+    with (
+        open_caches(nix) as caches,
+        _built(image, request, nix=nix, caches=caches, allow_file=allow_file, say=say) as (
+            outputs,
+            scratch,
+        ),
+    ):
         return run_publish(
-            request, outputs, bucket=bucket, nix=nix, scratch=scratch, threads=threads, say=say
+            request,
+            outputs,
+            bucket=bucket,
+            nix=nix,
+            caches=caches,
+            scratch=scratch,
+            threads=threads,
+            say=say,
         )
 
 
@@ -66,21 +84,41 @@ def plan_image(
     base: PinnedBase | None = None,
     allow_file: bool = False,
     say: Say = silent,
-) -> PreparedImage:
-    """Bring an image's packages into the store and lay out its layers; nothing is packed.
+) -> tuple[PreparedImage, Root | None]:
+    """Lay out an image's layers; nothing is packed, and nothing that caches have is fetched.
 
     Takes and raises what `build_image` does. Only a base goes into the bucket.
+
+    Returns:
+        The layers of store paths, and the root; None where it has links to what lies in
+        packages that were not fetched.
     """
-    request = BuildRequest.of(image, source, system, base)
-    with _built(image, request, nix=nix, allow_file=allow_file, say=say) as (outputs, scratch):
-        return prepare_image(request, outputs, bucket=bucket, nix=nix, scratch=scratch, say=say)
+    request = _with_known(BuildRequest.of(image, source, system, base), bucket, nix)
+    with (
+        open_caches(nix) as caches,
+        _built(image, request, nix=nix, caches=caches, allow_file=allow_file, say=say) as (
+            outputs,
+            scratch,
+        ),
+    ):
+        prepared = prepare_image(
+            request, outputs, bucket=bucket, nix=nix, caches=caches, scratch=scratch, say=say
+        )
+        is_here = not prepared.sources.substitutes
+        return prepared, prepare_root(request, prepared, bucket=bucket) if is_here else None
 
 
 @contextmanager
 def _built(
-    image: NixImage, request: BuildRequest, *, nix: NixStore, allow_file: bool, say: Say
+    image: NixImage,
+    request: BuildRequest,
+    *,
+    nix: NixStore,
+    caches: Substituters | None,
+    allow_file: bool,
+    say: Say,
 ) -> Iterator[tuple[BuildOutputs, Path]]:
-    """The image's packages in the store, kept there meanwhile, and a folder to work in."""
+    """The image's packages, kept in the store meanwhile if they are there, and a folder."""
     with tempfile.TemporaryDirectory(prefix="niximage-") as folder:
         scratch = Path(folder)
         roots = scratch / "roots"
@@ -88,6 +126,7 @@ def _built(
         outputs = run_build(
             request,
             nix=nix,
+            caches=caches,
             scratch=scratch,
             roots=roots,
             timeout=seconds(image.spec.timeout),
@@ -97,10 +136,16 @@ def _built(
         yield outputs, scratch
 
 
+def _with_known(request: BuildRequest, bucket: ObjectStore, nix: NixStore) -> BuildRequest:
+    """The request with what its packages were evaluated to before."""
+    known = find_evaluation(bucket, request) if nix.substituters else None
+    return request.model_copy(update={"known": known})
+
+
 def _built_before(request: BuildRequest, bucket: ObjectStore) -> PublishResult | None:
     """The image of these inputs, if it is there under the name that is asked for."""
-    record = find_build(bucket, request.namespace, request.input_hash)
-    if record is None or record.repository != request.repository:
+    record = find_image(bucket, request.namespace, request.repository, request.input_hash)
+    if record is None:
         return None
     return PublishResult(
         input_hash=request.input_hash,

@@ -1,4 +1,9 @@
-"""What an image will be made of: closure, base, root and layers. Nothing is packed yet."""
+"""What an image will be made of: closure, base and layers, then its root.
+
+The layers of store paths follow from path infos alone. The root has links to what lies in the
+packages: of those in the store one looks, of those in binary caches the names were written
+down when their layers were packed, which may be a moment ago. So the root comes last.
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,39 +15,45 @@ from niximage.api.build import BuildOutputs, BuildRequest
 from niximage.api.spec import Config
 from niximage.bucket.store import ObjectStore
 from niximage.builder.base import USERS, BaseImage, bring_base
-from niximage.builder.layers import WantedLayer, wanted_layers
+from niximage.builder.layers import WantedLayer, store_layers
+from niximage.builder.names import ImageNames
 from niximage.builder.progress import Say, size, timed, watcher
+from niximage.builder.sources import ImageSources, find_sources
 from niximage.errors import Reason, Retryable, Terminal
 from niximage.image.base import LAYERS_LIMIT, without
 from niximage.image.base_users import BaseUsers
 from niximage.image.closure import Closure
 from niximage.image.compress import CODECS
 from niximage.image.database import DATABASE_NAME, registered_paths
-from niximage.image.listing import list_store_directory
+from niximage.image.listing import store_lister
 from niximage.image.onto import put_onto
 from niximage.image.root import Root, RootPackage, build_root
-from niximage.nix.path_info import query_closure
 from niximage.nix.programs import NixStore
+from niximage.nix.substituters import Substituters
 
-_QUERY_TIMEOUT: Final = 600.0  # seconds; the store answers for 10,000 paths in a few
 _FEWEST: Final = 2  # layers of an image's own: store paths, and the root
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """All that is known of an image before it is packed.
+    """All that is known of an image before any of it is packed.
 
     Attributes:
-        closure: every store path that runs in it.
-        root: its root file system.
+        sources: every store path that runs in it, and where its files come from.
+        packages: the outputs that its root has links to.
         base: what it builds upon, if anything; its blobs are in the bucket.
-        layers: its own layers, bottom first, the customisation layer last.
+        layers: its own layers of store paths, bottom first; the customisation layer follows.
     """
 
-    closure: Closure
-    root: Root
+    sources: ImageSources
+    packages: tuple[RootPackage, ...]
     base: BaseImage | None
     layers: tuple[WantedLayer, ...]
+
+    @property
+    def closure(self) -> Closure:
+        """Every store path that runs in it."""
+        return self.sources.closure
 
 
 def prepare_image(
@@ -51,23 +62,28 @@ def prepare_image(
     *,
     bucket: ObjectStore,
     nix: NixStore,
+    caches: Substituters | None,
     scratch: Path,
     say: Say,
 ) -> PreparedImage:
     """Plan the image of built packages; see `run_publish` for what it is given.
 
     Raises:
-        Terminal: packages provide different files of one name, or the base is at fault.
-        Retryable: the outputs are not what was asked for, or store, bucket or registry fail.
+        Terminal: the base is at fault, or the closure is too large.
+        Retryable: the outputs are not what was asked for, or binary caches, store, bucket or
+            registry fail.
     """
     with timed(say, stage="plan"):
-        root_packages = _root_packages(request, outputs)
+        packages = _root_packages(request, outputs)
         with timed(say, "listed the closure"):
-            paths = sorted({package.path for package in root_packages})
-            closure = query_closure(paths, store=nix, timeout=_QUERY_TIMEOUT)
+            paths = sorted({package.path for package in packages})
+            sources = find_sources(paths, caches=caches, nix=nix, say=say)
+        closure = sources.closure
         watcher(say).closure_found(len(closure), closure.nar_size)
+        watcher(say).fetchable(sources.fetchable)
         say(f"{len(closure)} store paths of {size(closure.nar_size)}")
         base = None
+        own = closure
         if request.base is not None:
             base = bring_base(
                 request.base,
@@ -77,34 +93,46 @@ def prepare_image(
                 scratch=scratch,
                 say=say,
             )
-        root = build_root(
-            root_packages,
-            list_store_directory,
-            config=_effective(request.config, base),
-            files=request.files,
-            registered=_registered(closure, base) if request.nix_database else None,
-            below=_users(base),
-        )
-        own = closure
-        if base is not None:
             own = without(closure, base.tree.store_paths())
             say(f"{len(closure) - len(own)} store paths are in the base")
-            asked = frozenset(f.path.encode()[1:] for f in request.files if f.directory)
-            entries = put_onto(
-                root.entries,
-                base.tree,
-                list_store_directory,
-                defaults=root.defaults,
-                asked=asked,
-            )
-            root = replace(root, entries=entries)
-        layers = wanted_layers(
+        layers = store_layers(
             own,
-            root,
+            verified=sources.substitutes,
             codec=CODECS[request.compression],
             max_layers=_budget(request, base),
         )
-        return PreparedImage(closure, root, base, layers)
+        return PreparedImage(sources, packages, base, layers)
+
+
+def prepare_root(request: BuildRequest, image: PreparedImage, *, bucket: ObjectStore) -> Root:
+    """The root file system of an image whose layers of store paths are in the bucket.
+
+    Called once: it changes the base's tree.
+
+    Raises:
+        Terminal: packages provide different files of one name, or do not fit the base.
+        Retryable: binary caches, store or bucket fail.
+    """
+    list_directory = store_lister(ImageNames(image.sources, image.layers, bucket))
+    base = image.base
+    root = build_root(
+        image.packages,
+        list_directory,
+        config=_effective(request.config, base),
+        files=request.files,
+        registered=_registered(image.closure, base) if request.nix_database else None,
+        below=_users(base),
+    )
+    if base is None:
+        return root
+    entries = put_onto(
+        root.entries,
+        base.tree,
+        list_directory,
+        defaults=root.defaults,
+        asked=frozenset(f.path.encode()[1:] for f in request.files if f.directory),
+    )
+    return replace(root, entries=entries)
 
 
 def _budget(request: BuildRequest, base: BaseImage | None) -> int:
@@ -151,7 +179,7 @@ def _effective(config: Config, base: BaseImage | None) -> Config:
         return config  # not one that we could look up: nothing is made for it
 
 
-def _root_packages(request: BuildRequest, outputs: BuildOutputs) -> list[RootPackage]:
+def _root_packages(request: BuildRequest, outputs: BuildOutputs) -> tuple[RootPackage, ...]:
     """The outputs to link into the root, once they are those that were asked for."""
     built = [package.attribute for package in outputs.packages]
     if built != request.packages:
@@ -160,8 +188,8 @@ def _root_packages(request: BuildRequest, outputs: BuildOutputs) -> list[RootPac
             f"asked for {', '.join(request.packages)}; the build made {', '.join(built)}",
             hint="Build it again",
         )
-    return [
+    return tuple(
         RootPackage(label=package.attribute, path=path)
         for package in outputs.packages
         for path in package.outputs.values()
-    ]
+    )

@@ -52,6 +52,12 @@ class Watcher:
     def closure_found(self, paths: int, size: int) -> None:
         """The image has so many store paths, with NARs of so many bytes."""
 
+    def fetchable(self, size: int) -> None:
+        """Binary caches have so many bytes of the closure."""
+
+    def fetched(self, count: int) -> None:
+        """So many bytes more came from binary caches."""
+
     def layers_found(self, missing: int, total: int) -> None:
         """So many of the image's own layers must be packed."""
 

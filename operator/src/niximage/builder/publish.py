@@ -5,21 +5,25 @@ namespace, are what was asked for.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from niximage.api.build import BuildOutputs, BuildRequest, PublishResult
 from niximage.bucket.contents import ContentsRecord, LayerContents, save_contents
+from niximage.bucket.evaluations import save_evaluation
 from niximage.bucket.leases import leased
 from niximage.bucket.publish import publish_manifest, put_blob
 from niximage.bucket.records import BuildRecord, save_build
 from niximage.bucket.store import ObjectStore
-from niximage.builder.layers import LayerInBucket, bring_layers
-from niximage.builder.prepare import PreparedImage, prepare_image
+from niximage.builder.layers import LayerInBucket, bring_layers, root_layer
+from niximage.builder.prepare import PreparedImage, prepare_image, prepare_root
 from niximage.builder.progress import Say, silent, size, timed
 from niximage.image.base import merge_config
 from niximage.image.closure import STORE
+from niximage.image.compress import CODECS
 from niximage.image.documents import config_descriptor, config_document, manifest_document
 from niximage.nix.programs import NixStore
+from niximage.nix.substituters import Substituters
 
 
 def run_publish(
@@ -28,6 +32,7 @@ def run_publish(
     *,
     bucket: ObjectStore,
     nix: NixStore,
+    caches: Substituters | None = None,
     scratch: Path,
     threads: int | None = None,
     say: Say = silent,
@@ -39,6 +44,7 @@ def run_publish(
         outputs: what the first step built.
         bucket: where the image goes.
         nix: how the Nix programs are set up.
+        caches: the binary caches that store paths are taken from, if there are any.
         scratch: a folder for spool files.
         threads: how many blocks are compressed at once; the digest does not depend on it.
         say: takes progress, one line at a time.
@@ -50,7 +56,14 @@ def run_publish(
     # What is used from the bucket stays there until the image is published.
     with leased(bucket, request.namespace):
         return _publish(
-            request, outputs, bucket=bucket, nix=nix, scratch=scratch, threads=threads, say=say
+            request,
+            outputs,
+            bucket=bucket,
+            nix=nix,
+            caches=caches,
+            scratch=scratch,
+            threads=threads,
+            say=say,
         )
 
 
@@ -60,25 +73,32 @@ def _publish(
     *,
     bucket: ObjectStore,
     nix: NixStore,
+    caches: Substituters | None,
     scratch: Path,
     threads: int | None,
     say: Say,
 ) -> PublishResult:
-    image = prepare_image(request, outputs, bucket=bucket, nix=nix, scratch=scratch, say=say)
+    image = prepare_image(
+        request, outputs, bucket=bucket, nix=nix, caches=caches, scratch=scratch, say=say
+    )
+    bring = partial(
+        bring_layers,
+        contents=image.sources.contents,
+        bucket=bucket,
+        namespace=request.namespace,
+        scratch=scratch,
+        threads=threads,
+        say=say,
+    )
     with timed(say, "brought the layers", stage="pack"):
-        layers = bring_layers(
-            image.layers,
-            bucket=bucket,
-            namespace=request.namespace,
-            scratch=scratch,
-            threads=threads,
-            say=say,
-        )
+        layers = bring(image.layers)
+        root = prepare_root(request, image, bucket=bucket)
+        layers += bring([root_layer(root, codec=CODECS[request.compression])])
     config = config_document(
         request.config,
         system=request.system,
         layers=[each.layer for each in layers],
-        ca_bundle=image.root.ca_bundle,
+        ca_bundle=root.ca_bundle,
         source_time=outputs.source_time,
     )
     base = image.base
@@ -118,6 +138,8 @@ def _publish(
             revision=request.source.revision,
         ),
     )
+    if request.known is None:
+        save_evaluation(bucket, request, outputs)
     say(
         f"{result.repository}@{result.digest}: {result.layers} layers, {size(result.size)}; "
         f"{result.reused_layers} layers, {size(result.reused_size)} were there"
@@ -136,9 +158,9 @@ def _contents(
             size=each.layer.descriptor.size,
             media_type=each.layer.descriptor.media_type,
             diff_id=each.layer.diff_id,
-            paths=[path.removeprefix(STORE) for path in wanted.paths] or None,
+            paths=[path.removeprefix(STORE) for path in paths] or None,
         )
-        for wanted, each in zip(image.layers, layers, strict=True)
+        for paths, each in zip((*(w.paths for w in image.layers), ()), layers, strict=True)
     ]
     below = image.base.contents.layers if image.base is not None else []
     return ContentsRecord(

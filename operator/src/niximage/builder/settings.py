@@ -4,6 +4,7 @@ NIXIMAGE_REQUEST              the BuildRequest, as JSON
 NIXIMAGE_BUCKET               the bucket's URL; `publish` only
 NIXIMAGE_SUBSTITUTERS         binary caches, separated by blanks; may be empty
 NIXIMAGE_TRUSTED_PUBLIC_KEYS  whose signatures count, separated by blanks; may be empty
+NIXIMAGE_LOCAL_BUILDS         "Forbidden" where what no binary cache has is not to be built
 NIXIMAGE_WORK                 the folder that both steps share; /build by default
 NIXIMAGE_TERMINATION_LOG      where the kubelet reads the result; /dev/termination-log
 NIXIMAGE_BUILD_TIMEOUT        seconds that `build` may take; a day by default, for the
@@ -24,6 +25,8 @@ from niximage.nix.programs import NixStore
 
 DEFAULT_WORK: Final = "/build"
 DEFAULT_TERMINATION_LOG: Final = "/dev/termination-log"
+ALLOWED: Final = "Allowed"
+FORBIDDEN: Final = "Forbidden"
 DAY: Final = 24 * 3600.0
 
 
@@ -79,6 +82,7 @@ class BuilderSettings:
                 trusted_public_keys=tuple(
                     environment.get("NIXIMAGE_TRUSTED_PUBLIC_KEYS", "").split()
                 ),
+                local_builds=_local_builds(environment),
             ),
             work=Path(environment.get("NIXIMAGE_WORK") or DEFAULT_WORK),
             timeout=timeout,
@@ -88,6 +92,13 @@ class BuilderSettings:
 def termination_log(environment: Mapping[str, str]) -> Path:
     """Where the kubelet reads the result; known even where other settings are wrong."""
     return Path(environment.get("NIXIMAGE_TERMINATION_LOG") or DEFAULT_TERMINATION_LOG)
+
+
+def _local_builds(environment: Mapping[str, str]) -> bool:
+    given = environment.get("NIXIMAGE_LOCAL_BUILDS") or ALLOWED
+    if given not in {ALLOWED, FORBIDDEN}:
+        raise _wrong("NIXIMAGE_LOCAL_BUILDS", f"is {given!r:.40}, not {ALLOWED} or {FORBIDDEN}")
+    return given == ALLOWED
 
 
 def _wrong(name: str, what: str) -> Retryable:

@@ -19,6 +19,7 @@ from niximage.builder.build import run_build
 from niximage.builder.narrate import Narrator
 from niximage.builder.publish import run_publish
 from niximage.builder.settings import BuilderSettings, termination_log
+from niximage.builder.sources import open_caches
 from niximage.errors import NixImageError, Reason, Retryable, exit_code
 from niximage.nix.programs import prepare_store
 
@@ -47,14 +48,16 @@ def _build(settings: BuilderSettings, scratch: Path) -> bytes:
     prepare_store()
     roots = settings.work / "roots"
     roots.mkdir(parents=True, exist_ok=True)
-    outputs = run_build(
-        settings.request,
-        nix=settings.nix,
-        scratch=scratch,
-        roots=roots,
-        timeout=settings.timeout,
-        say=Narrator(),
-    )
+    with open_caches(settings.nix) as caches:
+        outputs = run_build(
+            settings.request,
+            nix=settings.nix,
+            caches=caches,
+            scratch=scratch,
+            roots=roots,
+            timeout=settings.timeout,
+            say=Narrator(),
+        )
     settings.outputs_file.write_text(outputs.model_dump_json(by_alias=True))
     return b""
 
@@ -67,14 +70,16 @@ def _publish(settings: BuilderSettings, scratch: Path) -> bytes:
     outputs = read_message(BuildOutputs, _read_outputs(settings.outputs_file), OUTPUTS_LIMIT)
     bucket = open_store(settings.bucket)
     try:
-        result = run_publish(
-            settings.request,
-            outputs,
-            bucket=bucket,
-            nix=settings.nix,
-            scratch=scratch,
-            say=Narrator(),
-        )
+        with open_caches(settings.nix) as caches:
+            result = run_publish(
+                settings.request,
+                outputs,
+                bucket=bucket,
+                nix=settings.nix,
+                caches=caches,
+                scratch=scratch,
+                say=Narrator(),
+            )
     finally:
         bucket.close()
     return result.to_message()

@@ -57,6 +57,21 @@ PublicKeys = Annotated[
         help="The keys that sign what binary caches give, separated by blanks.",
     ),
 ]
+
+
+class LocalBuilds(enum.StrEnum):
+    """Whether what no binary cache has may be built."""
+
+    ALLOWED = "Allowed"
+    FORBIDDEN = "Forbidden"
+
+
+LocalBuildsOption = Annotated[
+    LocalBuilds,
+    typer.Option(
+        envvar="NIXIMAGE_LOCAL_BUILDS", help="Whether what no binary cache has may be built."
+    ),
+]
 NIXPKGS: Final = "https://github.com/NixOS/nixpkgs"
 
 File = Annotated[
@@ -146,6 +161,7 @@ def operator(
     ] = NIXPKGS,
     substituters: Substituters,
     trusted_public_keys: PublicKeys,
+    local_builds: LocalBuildsOption = LocalBuilds.ALLOWED,
     bucket_claim: Annotated[
         str,
         typer.Option(
@@ -239,6 +255,7 @@ def operator(
             bucket_claim=bucket_claim,
             substituters=tuple(substituters.split()),
             trusted_public_keys=tuple(trusted_public_keys.split()),
+            local_builds=local_builds is LocalBuilds.ALLOWED,
             service_account=service_account,
             publish_environment={k: v for k, v in os.environ.items() if k in PASSED_ON},
             system=system,
@@ -422,6 +439,7 @@ def build(
     ] = NIXPKGS,
     substituters: Substituters,
     trusted_public_keys: PublicKeys,
+    local_builds: LocalBuildsOption = LocalBuilds.ALLOWED,
     system: Annotated[
         str, typer.Option(envvar="NIXIMAGE_SYSTEM", help="The Nix system to build for.")
     ] = "x86_64-linux",
@@ -449,6 +467,7 @@ def build(
         nixpkgs_url=nixpkgs_url,
         substituters=tuple(substituters.split()),
         trusted_public_keys=tuple(trusted_public_keys.split()),
+        local_builds=local_builds is LocalBuilds.ALLOWED,
         system=system,
         allow_file=allow_file,
     )
@@ -484,6 +503,7 @@ def plan(
     ] = NIXPKGS,
     substituters: Substituters,
     trusted_public_keys: PublicKeys,
+    local_builds: LocalBuildsOption = LocalBuilds.ALLOWED,
     system: Annotated[
         str, typer.Option(envvar="NIXIMAGE_SYSTEM", help="The Nix system to build for.")
     ] = "x86_64-linux",
@@ -491,7 +511,11 @@ def plan(
         bool, typer.Option("--allow-file", help="Allow file:// as the URL of a source.")
     ] = False,
 ) -> None:
-    """Print the layers that an image would have; its packages are built, but not packed."""
+    """Print the layers that an image would have; nothing is packed.
+
+    What a binary cache has is not even downloaded: the plan takes its description alone. Other
+    packages are built.
+    """
     from niximage.cli import plan as command
     from niximage.cli.wanted import Options
 
@@ -507,6 +531,7 @@ def plan(
         nixpkgs_url=nixpkgs_url,
         substituters=tuple(substituters.split()),
         trusted_public_keys=tuple(trusted_public_keys.split()),
+        local_builds=local_builds is LocalBuilds.ALLOWED,
         system=system,
         allow_file=allow_file,
     )

@@ -15,6 +15,7 @@ from niximage.cli.build import opened
 from niximage.cli.progress import watching
 from niximage.cli.wanted import Options, wanted
 from niximage.image.closure import store_path_name
+from niximage.image.root import Root
 
 
 def run(options: Options, *, bucket: str, as_json: bool) -> None:
@@ -31,7 +32,7 @@ def run(options: Options, *, bucket: str, as_json: bool) -> None:
     """
     with watching() as account, opened(bucket) as store:
         target = wanted(options)
-        prepared = plan_image(
+        prepared, root = plan_image(
             target.image,
             target.source,
             store,
@@ -41,7 +42,7 @@ def run(options: Options, *, bucket: str, as_json: bool) -> None:
             allow_file=options.allow_file or options.source is not None,
             say=account,
         )
-    layers = _layers(prepared)
+    layers = _layers(prepared, root)
     if as_json:
         document = {"bytes": {"closure": prepared.closure.nar_size}, "layers": layers}
         typer.echo(json.dumps(document, indent=2))
@@ -49,8 +50,11 @@ def run(options: Options, *, bucket: str, as_json: bool) -> None:
         Console().print(_table(layers))
 
 
-def _layers(prepared: PreparedImage) -> list[dict[str, Any]]:
-    """One entry per layer, bottom first; sizes are those of NARs, or compressed for a base."""
+def _layers(prepared: PreparedImage, root: Root | None) -> list[dict[str, Any]]:
+    """One entry per layer, bottom first; sizes are those of NARs, or compressed for a base.
+
+    The size of a root that is not known yet is None.
+    """
     below = [] if prepared.base is None else prepared.base.contents.layers
     return [
         *(
@@ -64,14 +68,17 @@ def _layers(prepared: PreparedImage) -> list[dict[str, Any]]:
         ),
         *(
             {
-                "kind": "store" if layer.paths else "root",
-                "size": sum(prepared.closure[path].nar_size for path in layer.paths)
-                if layer.paths
-                else sum(entry.size for entry in layer.entries),
+                "kind": "store",
+                "size": sum(info.nar_size for info in layer.infos),
                 "paths": list(layer.paths),
             }
             for layer in prepared.layers
         ),
+        {
+            "kind": "root",
+            "size": None if root is None else sum(entry.size for entry in root.entries),
+            "paths": [],
+        },
     ]
 
 
@@ -85,5 +92,6 @@ def _table(layers: list[dict[str, Any]]) -> Table:
         names = ", ".join(sorted(store_path_name(path) for path in layer["paths"]))
         words = {"base": f"(base) {names}", "root": "root file system", "store": names}
         shown = Text(words[layer["kind"]].strip())
-        table.add_row(str(number), size(layer["size"]), str(len(layer["paths"])), shown)
+        bytes_ = "?" if layer["size"] is None else size(layer["size"])
+        table.add_row(str(number), bytes_, str(len(layer["paths"])), shown)
     return table

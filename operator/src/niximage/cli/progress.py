@@ -37,6 +37,8 @@ class Account(Watcher):
     Attributes:
         seconds: how long each stage took.
         closure_size: bytes of the closure's NARs; None where it was not looked at.
+        fetchable_size: bytes of the closure that binary caches have.
+        fetched_size: bytes that came from them.
         packed_size: bytes of the tars that were packed.
         written: the blobs of layers that had to be uploaded, digest to size.
     """
@@ -45,6 +47,8 @@ class Account(Watcher):
         super().__init__(say)
         self.seconds: dict[str, float] = {}
         self.closure_size: int | None = None
+        self.fetchable_size = 0
+        self.fetched_size = 0
         self.packed_size = 0
         self.written: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -56,6 +60,15 @@ class Account(Watcher):
     def closure_found(self, paths: int, size: int) -> None:  # noqa: ARG002 (as the watcher has it)
         """See `Watcher`."""
         self.closure_size = size
+
+    def fetchable(self, size: int) -> None:
+        """See `Watcher`."""
+        self.fetchable_size = size
+
+    def fetched(self, count: int) -> None:
+        """See `Watcher`."""
+        with self._lock:
+            self.fetched_size += count
 
     def packed(self, layer: str, tar_size: int) -> None:  # noqa: ARG002 (as the watcher has it)
         """See `Watcher`."""

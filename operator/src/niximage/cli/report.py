@@ -55,6 +55,8 @@ def document(
         "platforms": [{"platform": name, "digest": result.digest, "layers": layers}],
         "bytes": {
             "closure": account.closure_size,
+            "downloaded": account.fetched_size,
+            "skipped": max(account.fetchable_size - account.fetched_size, 0),
             "packed": account.packed_size,
             "uploaded": uploaded,
             "reused": sum(layer["size"] for layer in layers if layer["reused"]),

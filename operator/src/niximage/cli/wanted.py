@@ -42,6 +42,7 @@ class Options:
         nixpkgs_url: the repository behind channels.
         substituters: binary caches.
         trusted_public_keys: whose signatures count.
+        local_builds: whether what no binary cache has may be built.
         system: what to build for, as Nix says it.
         allow_file: whether sources may be `file://` URLs.
     """
@@ -57,6 +58,7 @@ class Options:
     nixpkgs_url: str
     substituters: tuple[str, ...]
     trusted_public_keys: tuple[str, ...]
+    local_builds: bool
     system: str
     allow_file: bool
 
@@ -64,7 +66,9 @@ class Options:
     def nix(self) -> NixStore:
         """How the Nix programs are set up."""
         return NixStore(
-            substituters=self.substituters, trusted_public_keys=self.trusted_public_keys
+            substituters=self.substituters,
+            trusted_public_keys=self.trusted_public_keys,
+            local_builds=self.local_builds,
         )
 
 

@@ -43,11 +43,15 @@ def with_class(settings: Settings, build_class: NixBuildClass | None) -> Setting
         return settings
     spec = build_class.spec
     substituters, keys = spec.substituters, spec.trusted_public_keys
+    local_builds = settings.local_builds
+    if spec.local_builds is not None:
+        local_builds = spec.local_builds == "Allowed"
     return replace(
         settings,
         build_class=build_class,
         substituters=settings.substituters if substituters is None else tuple(substituters),
         trusted_public_keys=settings.trusted_public_keys if keys is None else tuple(keys),
+        local_builds=local_builds,
         nixpkgs_url=spec.nixpkgs_url or settings.nixpkgs_url,
         builder_image=spec.builder_image or settings.builder_image,
         service_account=spec.service_account_name or settings.service_account,

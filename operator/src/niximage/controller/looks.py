@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Final
 
 from niximage.api.base import seconds
-from niximage.bucket.images import read_manifest
-from niximage.bucket.publish import publish_manifest
-from niximage.bucket.records import find_build
+from niximage.api.build import BuildRequest
+from niximage.bucket.evaluations import find_evaluation
+from niximage.bucket.known import find_image
 from niximage.bucket.store import ObjectStore
 from niximage.controller.bases import find_base
 from niximage.controller.cache import Cache, CachedImage
@@ -91,6 +91,16 @@ class Looks:
                 ask = _ask(look, cached, settings, self._turns.now)
                 return replace(observed, turn=self._turns.take(ask, self._cache.all_jobs()))
 
+    async def known(self, request: BuildRequest, settings: Settings) -> BuildRequest:
+        """The request, perhaps with what its packages were evaluated to before."""
+        if not settings.substituters:
+            return request  # it would be of no use
+        try:
+            async with asyncio.timeout(BUCKET_TIMEOUT):
+                return await asyncio.to_thread(with_evaluation, self._store, request)
+        except (TimeoutError, NixImageError):
+            return request  # the build evaluates, and tells of the bucket if it must
+
     async def _published(
         self, namespace: str, repository: str, input_hash: str
     ) -> Published | Absent | NixImageError:
@@ -141,22 +151,16 @@ def _ask(look: TakeTurn, cached: CachedImage, settings: Settings, now: float) ->
 def find_published(
     store: ObjectStore, namespace: str, repository: str, input_hash: str
 ) -> Published | Absent:
-    """Look for the image of some inputs: its record counts only if the whole image is there.
+    """Look for the image of some inputs: it counts only if the whole of it is there.
 
-    An image that another NixImage of the namespace has built is published here, too: that
-    writes links, no blobs.
+    One that the bucket has under another name of the namespace gets this one too.
 
     Raises:
         NixImageError: the bucket does not answer.
     """
-    record = find_build(store, namespace, input_hash)
+    record = find_image(store, namespace, repository, input_hash)
     if record is None:
         return Absent.ABSENT
-    if record.repository != repository:
-        manifest = read_manifest(store, record.repository, record.digest)
-        if manifest is None:
-            return Absent.ABSENT
-        publish_manifest(store, repository, manifest, tags=[input_hash])
     return Published(
         digest=record.digest,
         layers=record.layers,
@@ -164,3 +168,13 @@ def find_published(
         reused_layers=record.reused_layers,
         reused_size=record.reused_size,
     )
+
+
+def with_evaluation(store: ObjectStore, request: BuildRequest) -> BuildRequest:
+    """The request with what its packages were evaluated to before, where that is known and fits.
+
+    Raises:
+        NixImageError: the bucket does not answer.
+    """
+    whole = request.model_copy(update={"known": find_evaluation(store, request)})
+    return whole if whole.fits_variable else request

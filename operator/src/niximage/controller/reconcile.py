@@ -161,6 +161,7 @@ class Reconciler:
     async def _create(self, create: CreateJob, cached: CachedImage, settings: Settings) -> JobView:
         """Create the Job, or adopt the one of that name, whoever asked for it first."""
         assert cached.image is not None
+        create = replace(create, request=await self._looks.known(create.request, settings))
         manifest = job_manifest(cached.image, create, settings)
         namespace = cached.image.metadata.namespace
         try:

@@ -34,6 +34,7 @@ class Settings:
         builder_image: the image of the build Job's containers.
         substituters: binary caches, by URL.
         trusted_public_keys: the keys that signed what substituters give.
+        local_builds: whether build pods may build what no binary cache has.
         service_account: the ServiceAccount of build pods, in each image's namespace.
         publish_environment: more environment for the publish step, which holds credentials.
         system: the Nix system to build for.
@@ -57,6 +58,7 @@ class Settings:
     bucket_claim: str = ""
     substituters: tuple[str, ...] = ()
     trusted_public_keys: tuple[str, ...] = ()
+    local_builds: bool = True
     service_account: str = "default"
     publish_environment: dict[str, str] = field(default_factory=dict)
     system: str = "x86_64-linux"

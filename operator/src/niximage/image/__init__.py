@@ -7,6 +7,8 @@
 - `planner`     which store paths share a layer
 - `keys`        what a layer will be, known before it is packed
 - `entries`     files, directories and links, and the walk that lists them
+- `contents`    where the files of store paths come from
+- `listing`     what lies in the store's directories; `names` the same of a layer, kept beside it
 - `root`        the links that make `/bin/<program>` work; `forest` merges them
 - `tar`         entries to the one tar that they have
 - `compress`    bytes to frames that do not depend on threads

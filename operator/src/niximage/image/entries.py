@@ -9,15 +9,20 @@ Names and targets are bytes, for that is what a file system has.
 """
 
 import enum
+import errno
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
 from niximage.errors import Reason, Retryable, Terminal
 
 DEPTH_LIMIT: Final = 256  # directories within directories: no program opens deeper paths
+# The kernel's, in bytes: whoever has more in a path cannot open it.
+NAME_LIMIT: Final = 255  # of one name in a directory
+PATH_LIMIT: Final = 4094  # of an entry's name: it is without the leading slash
+TARGET_LIMIT: Final = 4095  # of where a symbolic link points
 SMALL_FILE: Final = 64 << 10  # bytes of a file that a walk reads itself
 
 # Links are not followed, and a pipe in a file's place must not be waited for.
@@ -28,6 +33,10 @@ EXECUTABLE_MODE: Final = 0o555
 DIRECTORY_MODE: Final = 0o555
 SYMLINK_MODE: Final = 0o777
 PARENT_MODE: Final = 0o755  # of directories that are no part of a store path
+
+
+Reader = Callable[[memoryview], int]
+"""Reads the next bytes of a file into a buffer and says how many they were: 0 at its end."""
 
 
 class Kind(enum.Enum):
@@ -49,7 +58,9 @@ class FileEntry:
         size: bytes of content; 0 unless a file.
         target: where a symbolic link points; empty for the others.
         content: the bytes of a file, if they are at hand.
-        origin: the path of the file to read the content from; empty if `content` has it.
+        origin: the path of the file to read the content from; empty if it is elsewhere.
+        reader: reads the content from a stream, once, before the stream's next entry is asked
+            for; None if it is elsewhere.
         uid: the owner.
         gid: the group.
     """
@@ -63,6 +74,7 @@ class FileEntry:
     origin: bytes = b""
     uid: int = 0
     gid: int = 0
+    reader: Reader | None = field(default=None, compare=False)
 
 
 def directory(name: bytes, mode: int = PARENT_MODE, *, uid: int = 0, gid: int = 0) -> FileEntry:
@@ -92,12 +104,14 @@ def walk(path: str) -> Iterator[FileEntry]:
         path: an absolute path; the entries' names are the same without the leading slash.
 
     Raises:
-        Terminal: a device, socket or FIFO, or directories nested too deep.
+        Terminal: a device, socket or FIFO, directories nested too deep, or a path too long.
         Retryable: the path is not there, or changed under the walk.
     """
     try:
         yield from _walk(os.fsencode(path))
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise name_too_long(os.fsencode(error.filename)[1:]) from None
         raise unreadable(error) from None
 
 
@@ -112,11 +126,7 @@ def _walk(top: bytes) -> Iterator[FileEntry]:
             yield symlink(path[1:], os.readlink(path))  # noqa: PTH115 (Path takes no bytes)
         elif kind is Kind.DIRECTORY:
             if path.count(b"/") > deepest:
-                raise Terminal(
-                    Reason.BUILD_FAILED,
-                    f"{os.fsdecode(path)[:300]}… has directories nested more than "
-                    f"{DEPTH_LIMIT} deep",
-                )
+                raise nested_too_deep(path[1:])
             yield directory(path[1:], DIRECTORY_MODE)
             with os.scandir(path) as children:
                 listed = [(child.path, _kind_of_child(child)) for child in children]
@@ -164,6 +174,24 @@ def _kind_of_child(child: "os.DirEntry[bytes]") -> Kind | None:
 
 def _path(listed: tuple[bytes, Kind | None]) -> bytes:
     return listed[0]
+
+
+def nested_too_deep(name: bytes) -> Terminal:
+    """The error of directories within directories within directories."""
+    return Terminal(
+        Reason.BUILD_FAILED,
+        f"/{os.fsdecode(name)[:300]}… has directories nested more than {DEPTH_LIMIT} deep",
+        hint="An image's layers hold no such files: fix the package",
+    )
+
+
+def name_too_long(name: bytes) -> Terminal:
+    """The error of a path that no program can open."""
+    return Terminal(
+        Reason.BUILD_FAILED,
+        f"/{os.fsdecode(name)[:300]}… is longer than the {PATH_LIMIT + 1} bytes of a path",
+        hint="An image's layers hold no such files: fix the package",
+    )
 
 
 def unreadable(error: OSError) -> Retryable:

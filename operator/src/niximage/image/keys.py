@@ -35,7 +35,7 @@ def _key(kind: str, content: list[list[Any]], codec: str) -> str:
 
 
 def _describe(entry: FileEntry) -> list[Any]:
-    if entry.origin:
+    if entry.origin or entry.reader is not None:
         raise ValueError(f"the content of {entry.name!r} is not at hand")
     # Latin-1 gives every byte its own character: names need not be UTF-8 to have a spelling.
     return [

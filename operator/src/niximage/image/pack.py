@@ -16,7 +16,7 @@ import os
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import BinaryIO, Final, Self
 from niximage.errors import Reason, Retryable
 from niximage.image.compress import ZSTD, Codec
 from niximage.image.descriptor import Descriptor
-from niximage.image.entries import FileEntry, directory, walk
+from niximage.image.entries import FileEntry
 from niximage.image.tar import BLOCK, tar
 
 THREADS_LIMIT: Final = 16  # beyond it hashing, which has one thread per layer, is the limit
@@ -49,14 +49,6 @@ class PackedLayer:
     diff_id: str
     tar_size: int
     path: Path
-
-
-def store_entries(paths: Sequence[str]) -> Iterator[FileEntry]:
-    """The entries of a layer of store paths, their parents first."""
-    yield directory(b"nix")
-    yield directory(b"nix/store")
-    for path in sorted(paths):
-        yield from walk(path)
 
 
 def pack(
@@ -112,7 +104,7 @@ class Packer:
         """Pack entries into a compressed layer; any number of threads may, `LAYERS` will at once.
 
         Args:
-            entries: what the layer holds, parents before children.
+            entries: what the layer holds, in a tar's order; closed in any case, if it can be.
             folder: where the blob is spooled.
             codec: how it is compressed.
 
@@ -120,7 +112,7 @@ class Packer:
             Terminal: an entry that no layer can hold.
             Retryable: something cannot be read, the spool cannot be written, or `stop`.
         """
-        with self._layers, _spool(folder) as (spool, path):
+        with self._layers, _closed(entries), _spool(folder) as (spool, path):
             self._check_stopped()
             blob = _Blob(codec, spool, path)
             self._fill(entries, blob)
@@ -210,6 +202,16 @@ class _Blob:
             self._spool.write(data)
         except OSError as error:
             raise _unwritable(self._path.parent, error) from None
+
+
+@contextlib.contextmanager
+def _closed(entries: Iterable[FileEntry]) -> Iterator[None]:
+    """Let go of what entries are read from, even if not all are taken."""
+    try:
+        yield
+    finally:
+        if isinstance(entries, Generator):
+            entries.close()
 
 
 @contextlib.contextmanager

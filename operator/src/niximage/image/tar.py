@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from niximage.errors import Reason, Retryable
-from niximage.image.entries import READ_FLAGS, FileEntry, Kind, unreadable
+from niximage.image.entries import READ_FLAGS, FileEntry, Kind, Reader, unreadable
 
 PACKER_ID: Final = "ustar-1"
 """Raised whenever the same entries would give another tar: part of every layer key."""
@@ -53,26 +53,30 @@ def fresh() -> bytearray:
 def tar(
     entries: Iterable[FileEntry], *, block: int = BLOCK, take: Take = fresh
 ) -> Iterator[memoryview]:
-    """The tar of entries in the order they come, in blocks.
+    """The tar of entries, in blocks.
 
     Args:
-        entries: what it holds.
+        entries: what it holds, parents first, the names in a directory by their bytes.
         block: bytes of each block; the last may be shorter.
         take: gives the buffers. Blocks are views of them, so that nothing is copied: a buffer
             may be given again as soon as its block is done with.
 
     Raises:
         Retryable: a file cannot be read, or has another size than its entry says.
-        ValueError: a name comes twice, or is no relative name: a bug of the caller's.
+        ValueError: a name is no relative one, comes twice or too late: a bug of the caller's.
     """
-    seen: set[bytes] = set()
+    last = b""
     filling = _Filling(block, take)
     for entry in entries:
-        _check_name(entry.name, seen)
+        last = _check_name(entry.name, last)
         padding = _ZEROS[: -entry.size % RECORD]
         if entry.origin:
             yield from filling.put(header(entry))
             yield from filling.put_file(entry)
+            yield from filling.put(padding)
+        elif entry.reader is not None:
+            yield from filling.put(header(entry))
+            yield from filling.put_stream(entry, entry.reader)
             yield from filling.put(padding)
         else:
             yield from filling.put(header(entry) + entry.content + padding)
@@ -243,6 +247,24 @@ class _Filling:
                 hint="Build it again",
             )
 
+    def put_stream(self, entry: FileEntry, read: Reader) -> Iterator[memoryview]:
+        """Add what a stream has of a file, exactly as many bytes as its entry says."""
+        left = entry.size
+        while left:
+            if self._used == self._block:
+                yield self.rest()
+                self._renew()
+            used = self._used
+            got = read(self._view[used : min(used + left, self._block)])
+            if not got:
+                raise Retryable(
+                    Reason.BUILD_INTERRUPTED,
+                    f"{os.fsdecode(entry.name)} ended {left} bytes early",
+                    hint="Build it again",
+                )
+            self._used = used + got
+            left -= got
+
     def rest(self) -> memoryview:
         """What was filled since the last block."""
         return self._view[: self._used]
@@ -253,9 +275,15 @@ class _Filling:
         self._used = 0
 
 
-def _check_name(name: bytes, seen: set[bytes]) -> None:
+def _check_name(name: bytes, last: bytes) -> bytes:
+    """The name in the form that the next one's is compared with: slashes sort before all else.
+
+    That is how a walk's names rise, and a NAR's. So a name that comes twice is seen without
+    a list of all names, which strangers could make as long as they like.
+    """
     if not name or name[:1] == b"/" or name[-1:] == b"/" or b"\0" in name:
         raise ValueError(f"no relative name: {name!r}")
-    if name in seen:
-        raise ValueError(f"the name comes twice: {name!r}")
-    seen.add(name)
+    this = name.replace(b"/", b"\0")
+    if this <= last:
+        raise ValueError(f"{name!r} comes twice, or too late")
+    return this

@@ -10,7 +10,7 @@ import json
 import re
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -49,6 +49,11 @@ class EvaluatedPackage:
     attribute: str
     derivation: str
     outputs: Mapping[str, str]
+
+    def only(self, paths: Collection[str]) -> "EvaluatedPackage":
+        """The package with those of its outputs that have these paths, maybe none."""
+        kept = {name: path for name, path in self.outputs.items() if path in paths}
+        return EvaluatedPackage(self.attribute, self.derivation, kept)
 
 
 def evaluate(

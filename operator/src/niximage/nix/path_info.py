@@ -4,21 +4,14 @@
 path since; and NAR hashes in two forms. Both are read here and nowhere else.
 """
 
-import base64
-import binascii
 import json
-import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from niximage.errors import Reason, Retryable, plain_text
 from niximage.image.closure import Closure, PathInfo
+from niximage.nix.hashes import sri
 from niximage.nix.programs import NixStore, run
-
-_BASE32: Final = "0123456789abcdfghijklmnpqrsvwxyz"  # Nix's own: no e, o, u, t
-_SHA256_BYTES: Final = 32
-_BASE32_LENGTH: Final = 52
-_HASH = re.compile(r"^sha256[:-]([0-9A-Za-z+/=]+)$")
 
 
 def query_closure(paths: Sequence[str], *, store: NixStore, timeout: float) -> Closure:
@@ -67,37 +60,6 @@ def parse(answer: bytes) -> list[PathInfo]:
             raise _malformed("neither a list nor an object")
 
 
-def sri(text: str) -> str:
-    """A SHA-256 in SRI form, from that, or from Nix's base32, hexadecimal or base64.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    found = _HASH.fullmatch(text)
-    if found is None:
-        raise ValueError(f"no SHA-256: {text[:80]!r}")
-    digits = found[1]
-    if len(digits) == 2 * _SHA256_BYTES:
-        digest = bytes.fromhex(digits)
-    elif len(digits) == _BASE32_LENGTH:
-        digest = _from_base32(digits)
-    else:
-        digest = base64.b64decode(digits, validate=True)
-    if len(digest) != _SHA256_BYTES:
-        raise ValueError(f"no SHA-256: {text[:80]!r}")
-    return "sha256-" + base64.b64encode(digest).decode()
-
-
-def _from_base32(digits: str) -> bytes:
-    """Nix's base32: the last digit holds the lowest five bits of the first byte."""
-    number = 0
-    for digit in digits:
-        number = number << 5 | _BASE32.index(digit)
-    if number >> 8 * _SHA256_BYTES:
-        raise ValueError("no SHA-256: too large")
-    return number.to_bytes(_SHA256_BYTES, "little")
-
-
 def _info(path: Any, item: dict[str, Any]) -> PathInfo:
     match {"path": path, **item}:
         case {
@@ -108,7 +70,7 @@ def _info(path: Any, item: dict[str, Any]) -> PathInfo:
         } if all(isinstance(reference, str) for reference in references):
             try:
                 return PathInfo(path, sri(nar_hash), nar_size, tuple(references))
-            except (ValueError, binascii.Error) as error:
+            except ValueError as error:
                 raise _malformed(f"{path}: {error}") from None
         case _:
             raise _malformed(f"{path!s:.300} is not valid in the store")

@@ -59,11 +59,13 @@ class NixStore:
             all else to the machine's own nix.conf, as a developer expects.
         trusted_public_keys: whose signatures count.
         max_jobs: how many derivations are built at once.
+        local_builds: whether what no substituter has may be built at all.
     """
 
     substituters: tuple[str, ...] | None = ()
     trusted_public_keys: tuple[str, ...] = ()
     max_jobs: int = 2
+    local_builds: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,61 @@
+"""An event loop in a thread of its own, for code that waits in ordinary threads.
+
+Hundreds of requests wait at once in the loop, while layers are packed by threads that block.
+"""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+_Result = TypeVar("_Result")
+
+
+class BackgroundLoop:
+    """A running event loop; used as a context manager, whose end cancels what still runs."""
+
+    def __init__(self) -> None:
+        self._started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._thread = threading.Thread(target=self._run, name="event-loop", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._started.result()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        loop, stop = self._started.result()
+        loop.call_soon_threadsafe(stop.set)
+        self._thread.join()
+
+    def call(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Do some work in the loop and wait for it, from any other thread."""
+        return self.start(work).result()
+
+    def start(self, work: Coroutine[Any, Any, _Result]) -> "Future[_Result]":
+        """Begin some work in the loop, from any other thread; cancelling the future ends it."""
+        loop, stop = self._started.result()
+        if stop.is_set():
+            work.close()
+            raise RuntimeError("the loop has ended")
+        return asyncio.run_coroutine_threadsafe(work, loop)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:
+            if not self._started.done():
+                self._started.set_exception(error)
+            raise
+
+    async def _main(self) -> None:
+        stop = asyncio.Event()
+        self._started.set_result((asyncio.get_running_loop(), stop))
+        await stop.wait()

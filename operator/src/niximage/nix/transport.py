@@ -1,0 +1,112 @@
+"""Files of binary caches, wherever these are: small ones whole, NARs as they arrive."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+
+from niximage.errors import Reason, Terminal
+from niximage.nix.folder_cache import CHUNK, FolderCache
+from niximage.nix.http_cache import HttpCache, Patience
+
+REQUESTS: Final = 64  # for small files at once, over all caches
+CONNECTIONS: Final = 128  # at once: those, and NARs on their way
+
+_USER_AGENT: Final = "niximage"
+
+
+class Transport(Protocol):
+    """Reads files of one binary cache; in the event loop."""
+
+    @property
+    def url(self) -> str:
+        """What to call the cache in messages."""
+        ...
+
+    async def read(self, name: str, limit: int) -> bytes | None:
+        """A small file, or None if it is not there.
+
+        Raises:
+            Retryable: it cannot be read now, or is larger than `limit` bytes.
+            Terminal: the cache wants credentials.
+        """
+        ...
+
+    def stream(self, name: str, limit: int) -> AsyncGenerator[bytes, None]:
+        """A file's bytes in pieces.
+
+        Raises:
+            Retryable: it is not there, cannot be read now, or has more than `limit` bytes.
+            Terminal: the cache wants credentials.
+        """
+        ...
+
+
+class Session:
+    """The connections that the caches of a build share; used as an async context manager."""
+
+    def __init__(self, patience: Patience | None = None) -> None:
+        self.patience = patience or Patience()
+        self._client: aiohttp.ClientSession | None = None
+        self._turns = asyncio.Semaphore(REQUESTS)
+
+    async def __aenter__(self) -> Self:
+        self._client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, ttl_dns_cache=300),
+            headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"},
+            auto_decompress=False,  # a NAR's bytes are hashed as they are
+            read_bufsize=CHUNK,
+            trust_env=True,
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=self.patience.answer, sock_read=self.patience.answer
+            ),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    def open(self, url: str) -> Transport:
+        """The cache of a URL: `https://`, `http://` or `file://`; nothing is asked of it yet.
+
+        Raises:
+            Terminal: the URL is none of these.
+        """
+        assert self._client is not None
+        try:
+            parts = urlsplit(url)
+            host = parts.hostname
+            _ = parts.port
+        except ValueError as error:
+            raise bad_url(url, str(error)) from None
+        if parts.query or parts.fragment or "@" in parts.netloc:
+            raise bad_url(url, "it has credentials, a query or a fragment")
+        path = unquote(parts.path)
+        match parts.scheme:
+            case "https" | "http" if host:
+                return HttpCache(url.rstrip("/"), self._client, self.patience, self._turns)
+            case "file" if parts.netloc in {"", "localhost"} and path.startswith("/"):
+                if "\0" in path or ".." in path.split("/"):
+                    raise bad_url(url, "its path holds '..' or NUL")
+                return FolderCache(url.rstrip("/"), Path(path))
+            case _:
+                raise bad_url(url, "it is neither https://, http:// nor file:///folder")
+
+
+def bad_url(url: str, why: str) -> Terminal:
+    """The error of a URL that is no binary cache's."""
+    return Terminal(
+        Reason.INVALID_SPEC,
+        f"{url[:256]!r} is no binary cache: {why}",
+        hint="Write https://host, perhaps with a path and ?priority=N, or file:///folder",
+    )

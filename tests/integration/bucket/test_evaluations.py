@@ -1,0 +1,73 @@
+"""What packages were evaluated to is known again for the same source, system and settings only."""
+
+from typing import Any
+
+import pytest
+
+from niximage.api.build import BuildOutputs, BuildRequest, BuiltPackage, PinnedSource
+from niximage.api.contents import NixpkgsConfig
+from niximage.api.spec import Config
+from niximage.bucket import ObjectStore
+from niximage.bucket.evaluations import find_evaluation, save_evaluation
+
+SOURCE = PinnedSource(url="https://example.org/x", revision="1" * 40)
+HELLO = BuiltPackage(attribute="hello", outputs={"out": f"/nix/store/{'a' * 32}-hello"})
+CURL = BuiltPackage(attribute="curl^bin", outputs={"bin": f"/nix/store/{'b' * 32}-curl-bin"})
+OUTPUTS = BuildOutputs(packages=[HELLO, CURL], source_time=7)
+
+
+def request(*packages: str, **fields: Any) -> BuildRequest:
+    defaults: dict[str, Any] = {
+        "namespace": "team",
+        "repository": "team/image",
+        "input_hash": "0" * 64,
+        "system": "x86_64-linux",
+        "source": SOURCE,
+        "config": Config(),
+    }
+    return BuildRequest(packages=list(packages or ("hello", "curl^bin")), **(defaults | fields))
+
+
+def test_what_was_evaluated_is_known_in_any_mixture(store: ObjectStore) -> None:
+    assert find_evaluation(store, request()) is None
+    save_evaluation(store, request(), OUTPUTS)
+    assert find_evaluation(store, request()) == OUTPUTS
+    swapped = BuildOutputs(packages=[CURL, HELLO], source_time=7)
+    assert find_evaluation(store, request("curl^bin", "hello")) == swapped
+    assert find_evaluation(store, request("hello", repository="team/other")) == BuildOutputs(
+        packages=[HELLO], source_time=7
+    )
+    assert find_evaluation(store, request("hello", "unknown")) is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"namespace": "other"},
+        {"system": "aarch64-linux"},
+        {"source": SOURCE.model_copy(update={"revision": "2" * 40})},
+        {"source": SOURCE.model_copy(update={"path": "sub"})},
+        {"source": SOURCE.model_copy(update={"attr": "packages"})},
+        {"nixpkgs_config": NixpkgsConfig(allow_unfree=True)},
+        {"packages": ["curl"]},
+    ],
+)
+def test_another_question_has_no_answer(store: ObjectStore, fields: dict[str, Any]) -> None:
+    save_evaluation(store, request(), OUTPUTS)
+    asked = request().model_copy(update=fields)
+    assert find_evaluation(store, asked) is None
+
+
+def test_a_mirror_of_the_source_is_the_source(store: ObjectStore) -> None:
+    save_evaluation(store, request(), OUTPUTS)
+    mirror = SOURCE.model_copy(update={"url": "https://mirror.example.org/x", "ref": "refs/tags/1"})
+    assert find_evaluation(store, request(source=mirror)) == OUTPUTS
+
+
+def test_a_damaged_record_is_written_anew(store: ObjectStore) -> None:
+    save_evaluation(store, request(), OUTPUTS)
+    for found in list(store.list("niximage/v1/evaluations/")):
+        store.replace(found.key, b'{"v": 2}')
+    assert find_evaluation(store, request()) is None
+    save_evaluation(store, request(), OUTPUTS)
+    assert find_evaluation(store, request()) == OUTPUTS
