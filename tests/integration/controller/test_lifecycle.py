@@ -8,6 +8,8 @@ import pytest
 from integration.controller.conftest import Operator
 from niximage.api.build import BuildFailure
 from niximage.api.image import FORCE_AT, REQUESTED_AT
+from niximage.bucket import open_store
+from niximage.bucket.images import resolve_tag
 from niximage.errors import Reason, Retryable
 from support.kubernetes import Cluster, conditions, eventually, nix_build_class, nix_image
 
@@ -175,3 +177,17 @@ def test_events_tell_of_each_transition_once(operator: Operator, namespace: str)
     operator.image(namespace, lambda i: conditions(i).get("Ready") == "True/Succeeded", "later")
     described = operator.cluster.do("describe", "niximage", "web", "-n", namespace)
     assert described.count("ImagePublished") == 1
+
+
+def test_tags_name_the_image_that_the_status_tells(operator: Operator, namespace: str) -> None:
+    image = nix_image(namespace, output={"tags": ["stable"]})
+    operator.cluster.do("create", "-f", "-", given=image)
+    job = operator.job(namespace)
+    result = operator.publish(job)
+    operator.end_job(job, code=0, message=json.dumps(result))
+    operator.image_with(namespace, "Ready", "True/Succeeded")
+    store = open_store(operator.bucket)
+    try:
+        assert resolve_tag(store, f"{namespace}/web", "stable") == result["digest"]
+    finally:
+        store.close()

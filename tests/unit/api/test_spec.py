@@ -35,6 +35,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "revision and hash": {
         "source": {"nixpkgs": {"revision": "a" * 40, "narHash": f"sha256-{'A' * 43}="}}
     },
+    "tags": {"output": {"tags": ["stable", "v1.2_3-x"], "expectedDigest": f"sha256:{'a' * 64}"}},
     "git": {"source": {"git": GIT}},
     "git over ssh": {"source": {"git": {**GIT, "url": "ssh://git@example.org/x"}}},
     "git tag": {"source": {"git": {**GIT, "ref": {"tag": "v1.0"}}}},
@@ -100,6 +101,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"source": {"nixpkgs": {"channel": "nixos-26.05", "narHash": f"sha256-{'A' * 43}="}}},
         "narHash goes with revision",
     ),
+    "a tag with a slash": ({"output": {"tags": ["a/b"]}}, "output.tags.0"),
+    "a short expected digest": ({"output": {"expectedDigest": "sha256:a"}}, "expectedDigest"),
     "short revision": ({"source": {"nixpkgs": {"revision": "abc"}}}, "revision"),
     "no ref": ({"source": {"git": {**GIT, "ref": {}}}}, "exactly one of branch"),
     "a ref like an option": (

@@ -16,6 +16,7 @@ from niximage.controller.views import (
     DeleteJob,
     FindPublished,
     JobState,
+    MoveTags,
     Observed,
     Queued,
     ReadOutcome,
@@ -311,6 +312,39 @@ def test_a_new_expectation_is_held_against_what_is_published() -> None:
     edited, _ = step(edited, observe(source=pinned()))
     assert told(edited)["Stalled"] == "True/DigestMismatch"
     assert edited.status.digest == DIGEST, "the last good one stays"
+
+
+# Tags -------------------------------------------------------------------------------------------
+
+
+def test_tags_are_moved_before_the_image_is_told_and_once() -> None:
+    image = seen(nix_image(output={"tags": ["stable", "26.05"]}))
+    found = observe(source=pinned(), published=PUBLISHED)
+    move = MoveTags(DIGEST, ("26.05", "stable"))
+    assert decide(image, found, NOW, SETTINGS).looks == (move,)
+    image, _ = step(image, replace(found, tagged=move))
+    assert image.status.artifact is not None
+    assert image.status.artifact.tags == ["26.05", "stable"]
+    assert not decide(image, found, NOW, SETTINGS).looks
+
+
+def test_tags_that_cannot_be_moved_are_tried_again() -> None:
+    image = seen(nix_image(output={"tags": ["stable"]}))
+    away = Retryable(Reason.BUCKET_UNAVAILABLE, "503")
+    image, _ = step(image, observe(source=pinned(), published=PUBLISHED, tagged=away))
+    assert told(image)["Ready"] == "False/BucketUnavailable"
+    assert told(image)["Reconciling"] == "True/ProgressingWithRetry"
+
+
+def test_a_tag_that_is_taken_off_the_list_costs_nothing() -> None:
+    image = seen(nix_image(output={"tags": ["stable"]}))
+    move = MoveTags(DIGEST, ("stable",))
+    image, _ = step(image, observe(source=pinned(), published=PUBLISHED, tagged=move))
+    edited, _ = step(nix_image(image.status, generation=2), observe())
+    edited, decision = step(edited, observe(source=pinned()))
+    assert not decision.looks
+    assert edited.status.artifact is not None
+    assert edited.status.artifact.tags == []
 
 
 # Classes ----------------------------------------------------------------------------------------

@@ -117,6 +117,23 @@ class Output(Model):
         description="The repository below the namespace's name; the NixImage's name by default. "
         "Cannot be changed later.",
     )
+    tags: Annotated[
+        list[
+            Annotated[
+                str,
+                worded(
+                    r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$",
+                    "write a tag: letters, digits, '_', '.' and '-', at most 128",
+                ),
+                Field(max_length=128),
+            ]
+        ],
+        Field(max_length=10, json_schema_extra=list_set()),
+    ] = Field(
+        default_factory=list,
+        description="Further names of the latest image in its repository; each moves to a new "
+        "image when that is published. A tag that is taken off this list stays where it is.",
+    )
     expected_digest: (
         Annotated[
             str,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from niximage.api.base import Model, Time, list_map
+from niximage.api.base import Model, Time, list_map, list_set
 from niximage.errors import Reason
 
 Text = Annotated[str, Field(max_length=1024)]
@@ -73,6 +73,10 @@ class Artifact(Model):
     )
     reused_size: Annotated[int, Field(ge=0)] = Field(description="Bytes of those layers.")
     last_update_time: Time
+    tags: Annotated[
+        list[Annotated[str, Field(max_length=128)]],
+        Field(max_length=10, json_schema_extra=list_set()),
+    ] = Field(default_factory=list, description="The tags that name it, beside its input hash.")
 
 
 class Progress(Model):

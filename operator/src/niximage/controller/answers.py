@@ -184,7 +184,8 @@ def with_artifact(
     )
     before = case.status.artifact
     if before is not None and case.status.digest == published.digest:
-        artifact = artifact.model_copy(update={"last_update_time": before.last_update_time})
+        kept_from = {"last_update_time": before.last_update_time, "tags": before.tags}
+        artifact = artifact.model_copy(update=kept_from)
     return case.status.model_copy(
         update={
             "artifact": artifact,

@@ -42,6 +42,7 @@ from niximage.controller.views import (
     FindPublished,
     JobState,
     JobView,
+    MoveTags,
     Observed,
     Published,
     Queued,
@@ -313,13 +314,32 @@ def _published(
     """The bucket holds the image: it is taken, unless the spec expects another one."""
     expected = case.image.spec.output.expected_digest
     if expected is None or expected == status.digest:
-        return answers.ready(case, status, source, job)
+        return _tagged(case, status, source, inputs, job)
     mismatch = Terminal(
         Reason.DIGEST_MISMATCH,
         f"the image is {status.digest}, but spec.output.expectedDigest is {expected}",
         hint="Pin the source to the revision that gave the expected digest, or change it",
     )
     return failed(case, mismatch, source, inputs, job=job)
+
+
+def _tagged(
+    case: Case, status: NixImageStatus, source: SourceStatus, inputs: str, job: JobView | None
+) -> Decision:
+    """The tags come last, for they are what others follow."""
+    assert status.artifact is not None
+    assert status.digest is not None
+    tags = sorted(case.image.spec.output.tags)
+    if status.artifact.tags != tags:
+        move = MoveTags(status.digest, tuple(tags))
+        match case.observed.tagged:
+            case NixImageError() as error:
+                return failed(case, error, source, inputs)
+            case moved if tags and moved != move:
+                return Decision(looks=(move,))
+        artifact = status.artifact.model_copy(update={"tags": tags})
+        status = status.model_copy(update={"artifact": artifact})
+    return answers.ready(case, status, source, job)
 
 
 def _create(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str) -> Decision:

@@ -7,7 +7,9 @@ from typing import Final
 from niximage.api.base import seconds
 from niximage.api.build import BuildRequest
 from niximage.bucket.evaluations import find_evaluation
+from niximage.bucket.images import read_manifest
 from niximage.bucket.known import find_image
+from niximage.bucket.publish import publish_manifest
 from niximage.bucket.store import ObjectStore
 from niximage.controller.bases import find_base
 from niximage.controller.cache import Cache, CachedImage
@@ -23,6 +25,7 @@ from niximage.controller.views import (
     FindPublished,
     JobView,
     Look,
+    MoveTags,
     Observed,
     Published,
     ReadOutcome,
@@ -87,6 +90,8 @@ class Looks:
                 return await self._outcome(job, observed)
             case ReadProgress(job):
                 return replace(observed, progress=await self._progress.read(job))
+            case MoveTags():
+                return replace(observed, tagged=await self._move_tags(look, image.repository))
             case TakeTurn():
                 ask = _ask(look, cached, settings, self._turns.now)
                 return replace(observed, turn=self._turns.take(ask, self._cache.all_jobs()))
@@ -117,6 +122,19 @@ class Looks:
         except NixImageError as error:
             return error
 
+    async def _move_tags(self, move: MoveTags, repository: str) -> MoveTags | NixImageError:
+        try:
+            async with asyncio.timeout(BUCKET_TIMEOUT):
+                await asyncio.to_thread(move_tags, self._store, repository, move)
+        except TimeoutError:
+            return Retryable(
+                Reason.BUCKET_UNAVAILABLE,
+                f"{self._store.url} did not take the tags within {BUCKET_TIMEOUT:.0f} s",
+            )
+        except NixImageError as error:
+            return error
+        return move
+
     async def _outcome(self, job: JobView, observed: Observed) -> Observed:
         try:
             said = outcome(job, await self._cluster.list_pods(job.namespace, job.name))
@@ -146,6 +164,22 @@ def _ask(look: TakeTurn, cached: CachedImage, settings: Settings, now: float) ->
         urgency=look.urgency,
         since=now,
     )
+
+
+def move_tags(store: ObjectStore, repository: str, move: MoveTags) -> None:
+    """Have tags name an image that is published.
+
+    Raises:
+        NixImageError: it is not there any more, or the bucket does not answer.
+    """
+    manifest = read_manifest(store, repository, move.digest)
+    if manifest is None:
+        raise Retryable(
+            Reason.BUCKET_UNAVAILABLE,
+            f"{store.url} holds {repository}@{move.digest} no longer",
+            hint="Annotate reconcile.fluxcd.io/forceAt to have it built again",
+        )
+    publish_manifest(store, repository, manifest, tags=move.tags)
 
 
 def find_published(

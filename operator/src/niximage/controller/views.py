@@ -164,6 +164,14 @@ class Absent(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class MoveTags:
+    """See that tags name a published image."""
+
+    digest: str
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """What is known of one image's surroundings; None is: not looked at in this pass.
 
@@ -176,6 +184,7 @@ class Observed:
         published: what the bucket holds for the input hash.
         turn: whether a build may start now.
         progress: how far the live Job is.
+        tagged: which tags were moved.
         refused: why the last action on the cluster failed.
     """
 
@@ -187,6 +196,7 @@ class Observed:
     published: Published | Absent | NixImageError | None = None
     turn: Turn | Queued | None = None
     progress: Progress | Absent | None = None
+    tagged: MoveTags | NixImageError | None = None
     refused: NixImageError | None = None
 
 
@@ -258,5 +268,5 @@ class DeleteJob:
     job: JobView
 
 
-Look = Resolve | FindBase | FindPublished | ReadOutcome | ReadProgress | TakeTurn
+Look = Resolve | FindBase | FindPublished | ReadOutcome | ReadProgress | TakeTurn | MoveTags
 Effect = CreateJob | DeleteJob
