@@ -62,7 +62,7 @@ class Hooked:
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectStat]:
         self.before("list", prefix)
-        return self.store.list(prefix, after=after)
+        yield from self.store.list(prefix, after=after)
 
     def delete(self, seen: ObjectStat) -> bool:
         self.before("delete", seen.key)

@@ -30,7 +30,8 @@ from niximage.bucket.remove import remove_repository
 from niximage.errors import Retryable
 from niximage.image.descriptor import MANIFEST, Descriptor
 from support.interleaving import Killed, Program, interleave
-from support.memory_store import MemoryStore
+from support.memory_store import START, MemoryStore
+from support.stores import Hooked
 
 HOUR = 3600.0
 REPOSITORIES = ("team-a/one", "team-b/two")
@@ -77,6 +78,7 @@ class Bucket(RuleBasedStateMachine):
         self.store = MemoryStore()
         self.statuses: dict[str, list[int]] = {each: [] for each in REPOSITORIES}
         self.removing: set[str] = set()
+        self.removed: set[str] = set()
         self.torn: set[str] = set()  # a build went on while they were removed
         self.patch = pytest.MonkeyPatch()
 
@@ -142,8 +144,7 @@ class Bucket(RuleBasedStateMachine):
             self.removing.add(repository)
             self.torn.add(repository)
             remove_repository(store, repository)
-            self.removing.discard(repository)
-            self.statuses[repository] = []
+            self.removed.add(repository)
 
         return run
 
@@ -213,6 +214,11 @@ class Bucket(RuleBasedStateMachine):
             return next(order)
 
         ended = interleave(self.store, made, choose, dies_at=deaths, between=self.whole)
+        # A NixImage that is being deleted has no status, whatever was built meanwhile.
+        for repository in self.removing:
+            self.statuses[repository] = []
+        self.removing -= self.removed
+        self.removed.clear()
         for error in ended:
             if isinstance(error, Killed) or (fails and isinstance(error, Retryable)):
                 continue
@@ -247,3 +253,48 @@ SETTINGS = settings(
 
 def test_any_interleaving_keeps_what_is_seen_whole() -> None:
     run_state_machine_as_test(Bucket, settings=SETTINGS)
+
+
+@pytest.mark.parametrize("cleaner", ["collection", "removal"])
+def test_a_slow_build_that_ends_during_the_listing_loses_nothing(
+    cleaner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "WORKERS", 1)
+    store, repository, image = MemoryStore(), REPOSITORIES[0], IMAGES[0]
+    monkeypatch.setattr(hold, "now", lambda: store.now)
+    next_call = {"build": "", "cleaner": ""}
+    waits = {
+        "build": f"create {keys.revision_link(repository, image.digest)}",
+        "cleaner": {
+            "collection": f"list {keys.OWN}",
+            "removal": f"list {keys.tag_records_prefix(repository)}",
+        }[cleaner],
+    }
+
+    def noted(who: str, store: ObjectStore) -> ObjectStore:
+        def note(verb: str, key: str) -> None:
+            next_call[who] = f"{verb} {key}"
+
+        return Hooked(store, note)
+
+    def build(store: ObjectStore) -> None:
+        with leased(store, "team-a"):
+            image.publish(noted("build", store), repository)
+
+    def clean(store: ObjectStore) -> None:
+        store.stat("begins")  # a call, so that it begins when the build is under way
+        if cleaner == "collection":
+            collect(noted("cleaner", store), [], grace=HOUR)
+        else:
+            remove_repository(noted("cleaner", store), repository)
+
+    def choose(running: int) -> int:
+        # The build up to its commit; three hours; the cleaner halfway; the build; the cleaner.
+        if running == 1 or next_call["build"] != waits["build"]:
+            return 0
+        store.now = max(store.now, START + 3 * HOUR)
+        return 0 if next_call["cleaner"] == waits["cleaner"] else 1
+
+    assert interleave(store, [build, clean], choose) == [None, None]
+    assert keys.revision_link(repository, image.digest) in store.objects
+    assert broken(store, set()) == []

@@ -106,7 +106,13 @@ def test_the_cutoff_is_older_than_every_running_build(
     listing = read_listing(
         stat(keys.lease("team-a", str(number)), time) for number, time in enumerate(leases)
     )
-    assert cutoff(listing, now=NOW, grace=grace) == expected
+    assert cutoff(listing.leases, now=NOW, grace=grace) == expected
+
+
+def test_a_lease_of_a_build_that_died_goes() -> None:
+    lease = stat(keys.lease("team-a", "1"))
+    assert swept(facts(lease)) == [lease.key]
+    assert swept(facts(stat(lease.key, YOUNG))) == []
 
 
 def test_no_lease_is_none() -> None:

@@ -110,9 +110,11 @@ def collect(
     named = frozenset(roots)
     _check(named, grace)
     started, now = time.monotonic(), hold.now()
+    # First of all: a build that ends while we list has its lease here, or its image there.
+    leases = read_listing(store.list(keys.LEASES)).leases
     listing = read_listing(_listed(store, progress))
     result = Collection(dry_run, objects=listing.count)
-    result.cutoff = cutoff(listing, now=now, grace=grace)
+    result.cutoff = cutoff(leases, now=now, grace=grace)
     facts = Facts(
         listing,
         targets=_targets(store, listing, result.damaged, progress),

@@ -43,6 +43,10 @@ def remove_repository(store: ObjectStore, repository: str) -> Removed:
         Terminal: it has no valid name.
         Retryable: the store fails; a repeat goes on.
     """
+    # First of all: a build that ends meanwhile still counts.
+    now = hold.now()
+    leases = read_listing(store.list(keys.LEASES)).leases
+    before = cutoff(leases, now=now, grace=hold.FRESH + SKEW)
     tags: list[str] = []
     revisions: list[str] = []
     # Again until nothing is left: a build may go on publishing meanwhile.
@@ -61,8 +65,6 @@ def remove_repository(store: ObjectStore, repository: str) -> Removed:
             level = [found for digest, found in images.items() if rank[digest] == each]
             revisions += _delete(store, level)
     _delete(store, list(store.list(keys.tag_records_prefix(repository))))
-    leases = read_listing(store.list(keys.LEASES))
-    before = cutoff(leases, now=hold.now(), grace=hold.FRESH + SKEW)
     links = [found for found in store.list(keys.layers_prefix(repository)) if found.time < before]
     return Removed(
         sum(key.endswith("/current/link") for key in tags),

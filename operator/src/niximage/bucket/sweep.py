@@ -93,9 +93,15 @@ class Facts:
     cutoff: float = 0.0
 
 
-def cutoff(listing: Listing, *, now: float, grace: float) -> float:
-    """The time before which things may be swept: the grace, and what running builds use."""
-    began = oldest_lease(listing.leases, now=now)
+def cutoff(leases: Iterable[ObjectStat], *, now: float, grace: float) -> float:
+    """The time before which things may be swept: the grace, and what running builds use.
+
+    Args:
+        leases: of builds, listed before anything else: one that ends later still counts.
+        now: seconds since 1970, not later than that listing.
+        grace: seconds.
+    """
+    began = oldest_lease(leases, now=now)
     return now - grace if began is None else min(now - grace, began - FRESH - SKEW)
 
 
@@ -207,6 +213,8 @@ def plan(
         for (repository, tag), found in listing.tag_records.items()
         if old(found) and (repository, tag) not in listing.tags
     ]
+    # No lease that counts is that old.
+    leases = [Doomed(found, "record", "") for found in listing.leases if old(found)]
     revisions = [
         Doomed(found, "manifest", image[0], image[1])
         for image, found in listing.revisions.items()
@@ -242,7 +250,7 @@ def plan(
             for phase in (
                 tags,
                 *by_rank,
-                history + tag_records + records,
+                history + tag_records + leases + records,
                 layers,
                 doomed_blobs,
             )
