@@ -10,6 +10,11 @@ from bench.planner import AUTO, OURS
 PACK_WALL: Final = 0.9  # of tar, zstd -3 and two sums
 GZIP_FASTER: Final = 5
 MEMORY: Final = 300 << 20
+SERVED: Final = {  # by whom, and what: the least share of it
+    "nginx": {"manifests": 0.5, "blobs": 0.9},
+    "distribution": {"manifests": 1.0, "blobs": 1.0},
+}
+GATEWAY_MEMORY: Final = 256  # MiB
 EXCESS: Final = {"64": 1 / 3, "30": 0.4}  # of auto-layer's, by budget
 PLAN_SECONDS: Final = 5
 GC_GROWTH: Final = 1.5
@@ -24,6 +29,7 @@ Goal = tuple[str, str, bool]
 def table(results: Mapping[str, Any]) -> str:
     """The goals of the benchmarks whose results there are, as a Markdown table."""
     goals = [
+        *(_gateway(results["gateway"]) if "gateway" in results else ()),
         *(_gc(results["gc"]) if "gc" in results else ()),
         *(_packing(results["packing"]) if "packing" in results else ()),
         *(_planner(results["planner"]) if "planner" in results else ()),
@@ -48,6 +54,25 @@ def _gc(results: Mapping[str, Any]) -> Iterator[Goal]:
     lists = results[sizes[-1]]["dry_run"]["requests"]["list"]
     most = many // 1000 + 2
     yield f"{many:,} objects are listed in ≤ {most} requests", f"{lists}", lists <= most
+
+
+def _gateway(results: Mapping[str, Any]) -> Iterator[Goal]:
+    ours = results["gateway"]
+    for name, most in SERVED.items():
+        for kind, least in most.items():
+            share = ours[kind] / results[name][kind]
+            yield f"{kind} ≥ {least} of {name}'s", f"{share:.2f}", share >= least
+    yield (
+        f"{ours['pulls']} pulls at once: none fails",
+        f"{ours['failed']} failed",
+        not ours["failed"],
+    )
+    peak = ours["peak_mib"]
+    yield (
+        f"after all that the gateway has taken < {GATEWAY_MEMORY} MiB",
+        f"{peak:.0f} MiB",
+        peak < GATEWAY_MEMORY,
+    )
 
 
 def _packing(results: Mapping[str, Any]) -> Iterator[Goal]:
