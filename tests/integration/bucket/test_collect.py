@@ -22,6 +22,7 @@ from niximage.bucket.records import (
     find_layer,
     save_build,
     save_layer,
+    save_names,
 )
 from niximage.bucket.referrers import add_referrer, list_referrers
 from niximage.bucket.remove import remove_repository
@@ -158,6 +159,33 @@ def test_records_go_with_what_they_name(store: ObjectStore, later: None) -> None
     assert store.stat(keys.layer_record("team-a", "ef" * 32)) is None
     assert store.stat(keys.blob(lost.digest)) is None
     assert store.read(keys.blob(kept.digest), limit=9999) == content
+
+
+def test_names_go_after_their_layer(store: ObjectStore, later: None) -> None:
+    OLD.publish(store, REPOSITORY, HASH)
+    layer = next(d for d in OLD.blobs if d.media_type.endswith(("gzip", "zstd")))
+    record = LayerRecord(
+        digest=layer.digest, size=layer.size, media_type=layer.media_type, diff_id=layer.digest
+    )
+    save_layer(store, keys.VERIFIED, HASH, record)
+    save_names(store, HASH, b"names")
+    gc(store, OLD.digest)
+    assert keys.layer_names(HASH) in everything(store)
+    gc(store)
+    assert keys.layer_record(keys.VERIFIED, HASH) not in everything(store)
+    gc(store)
+    assert keys.layer_names(HASH) not in everything(store)
+
+
+def test_evaluations_go_when_nobody_needed_them_for_a_month(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = keys.evaluation_record("team-a", HASH)
+    store.create(name, b"{}")
+    for days, stays in ((30, True), (32, False)):
+        monkeypatch.setattr(hold, "now", lambda days=days: time.time() + days * DAY)
+        gc(store)
+        assert (name in everything(store)) is stays
 
 
 def test_a_base_from_elsewhere_stays_known_while_its_layers_are_used(

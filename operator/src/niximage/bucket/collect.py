@@ -24,6 +24,7 @@ from niximage.bucket.sweep import MIN_GRACE, Doomed, Facts, blobs_of, cutoff, fo
 from niximage.bucket.threads import in_parallel
 from niximage.errors import Reason, Retryable, Terminal
 
+EVALUATIONS_KEPT: Final = 30 * 24 * 3600.0  # seconds: they are small, and name no blob
 BATCH: Final = 512  # objects that are handed to the threads at a time
 
 Progress = Callable[[str, int, int | None], None]
@@ -207,6 +208,8 @@ def _dead_records(
 ) -> tuple[list[ObjectStat], set[str]]:
     """Old records that name nothing that lives; those that cannot be read name nothing.
 
+    The names in a layer go once its record has gone, evaluations when nobody needed them long.
+
     A base from elsewhere has no manifest here: while its layers live in images that are based
     on it, so does its record, and its config.
 
@@ -217,6 +220,7 @@ def _dead_records(
     blobs, _ = blobs_of(facts, marks)
     digests = {digest for _, digest in marks.images}
     configs: set[str] = set()
+    layers = {found.key for found in facts.listing.records["layers"]}
 
     def lives(kind: str, found: ObjectStat) -> bool:
         try:
@@ -227,6 +231,10 @@ def _dead_records(
                 case "builds":
                     build = _record(store, found, BuildRecord, RECORD_LIMIT)
                     return build is not None and (build.repository, build.digest) in marks.images
+                case "names":
+                    return keys.names_layer(found.key) in layers
+                case "evaluations":
+                    return found.time >= facts.cutoff - EVALUATIONS_KEPT
                 case _ if contents_digest(found.key) in digests:
                     return True
                 case _:

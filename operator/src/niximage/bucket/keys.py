@@ -139,6 +139,11 @@ def layer_names(key: str) -> str:
     return f"{OWN}names/{VERIFIED}/{_hash(key)}"
 
 
+def names_layer(names: str) -> str:
+    """The record of the layer that a key of names is about."""
+    return f"{OWN}layers/{names.removeprefix(f'{OWN}names/')}"
+
+
 def build_record(namespace: str, input_hash: str) -> str:
     """The record of an image built before, by its input hash."""
     return f"{OWN}builds/{_namespace(namespace)}/{_hash(input_hash)}"
