@@ -41,7 +41,7 @@ def table(results: dict[str, Any]) -> str:
         "| objects | dry run | ms per 1,000 | lists | reads | collection | deletes | deletes/s |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for size, each in results.items():
+    for size, each in sorted(results.items(), key=lambda item: int(item[0])):
         dry, full = each["dry_run"], each["collection"]
         deletes = full["requests"]["DELETE"]
         lines.append(
