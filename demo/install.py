@@ -78,7 +78,6 @@ def install_operator(
         overlay = overlay.replace("BASE", os.path.relpath(ROOT / "deploy", Path(folder).resolve()))
         (Path(folder) / "kustomization.yaml").write_text(overlay)
         kubectl("apply", "--kustomize", folder)
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{CRD}")
 
 
 def _overlay(settings: dict[str, str], name: str, tag: str, registry_port: int) -> str:

@@ -20,7 +20,7 @@ from niximage.api.base import GROUP
 from niximage.api.build_class import CLASS_PLURAL
 from niximage.api.image import PLURAL
 from niximage.bucket import ObjectStore, open_store
-from support.kubernetes import Cluster
+from support.kubernetes import Cluster, eventually
 from support.strict_gcs import StrictGcs, serving
 
 if TYPE_CHECKING:  # it takes functions from here
@@ -80,7 +80,9 @@ def cluster(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
 def _with_crds(found: Cluster) -> Cluster:
     found.do("apply", "-k", str(PROJECT / "crds"))
     for plural in (PLURAL, CLASS_PLURAL):
-        found.do("wait", "--for=condition=Established", f"crd/{plural}.{GROUP}", "--timeout=30s")
+        served = lambda p=plural: found.run("get", f"{p}.{GROUP}", "-A").returncode == 0  # noqa: E731 (one use)
+        # `kubectl wait` fails on an object whose status is not written yet.
+        eventually(f"{plural} are served", served)
     return found
 
 
