@@ -137,7 +137,9 @@ def tools_that_accept(tools: Path) -> Iterator[Acceptance]:
 def _containerd() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="niximage-ctd-"))  # sockets want a short path
     (folder / "config.toml").write_text(_CONFIGURATION.format(folder=folder))
-    command = ["containerd", "--config", str(folder / "config.toml"), "--log-level", "error"]
+    # It must not outlive a session that is killed.
+    command = ["setpriv", "--pdeathsig", "TERM", "containerd", "--log-level", "error"]
+    command += ["--config", str(folder / "config.toml")]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
