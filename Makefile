@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS = never
 TEST_PACKAGES := busybox-static containerd docker-registry faketime git nix-bin skopeo umoci
 
 # The slowest first; most of its time it waits for a node.
-SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help
 help: ## List the targets

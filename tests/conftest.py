@@ -1,11 +1,11 @@
 """How tests run: which of them in one process, and with which patience."""
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-HERE = Path(__file__).parent
 OWN_CLUSTERS = "test_cluster.py"  # starts its own, and needs nothing of the shared node
 
 # A busy machine is no fault of the code.
@@ -13,17 +13,18 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares something costly: the node, a control plane, built packages."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item.path)))
+class SideBySide(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    """Keeps together what shares something costly: the node, a control plane, built packages."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, _ = nodeid.partition("::")
+        _tests, kind, room, *_ = file.split("/")
+        if kind == "e2e" and room != OWN_CLUSTERS:
+            return "node"
+        return f"{kind}/{room}" if kind == "integration" else file
 
 
-def _group(file: Path) -> str:
-    kind, *rest = file.relative_to(HERE).parts
-    if kind == "e2e" and file.name != OWN_CLUSTERS:
-        return "node"
-    if kind == "integration":
-        return f"{kind}/{rest[0]}"
-    return str(file.relative_to(HERE))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SideBySide:
+    """What hands out tests when there are several processes."""
+    return SideBySide(config, log)
