@@ -44,6 +44,7 @@ class Limits:
 
     Attributes:
         threads: calls to the bucket that may be under way.
+        senders: threads that copy local files to clients.
         call_timeout: seconds that one call may take.
         memory: bytes of manifests, links and small blobs kept; as much again of answers.
         lifetime: seconds that these are kept, for what a digest names can only go away.
@@ -52,6 +53,7 @@ class Limits:
     """
 
     threads: int = 32
+    senders: int = 8
     call_timeout: float = 30.0
     memory: int = 64 << 20
     lifetime: float = 300.0
@@ -74,6 +76,7 @@ class Backend:
         )
         self._urls: Memo[str] = Memo(10_000, lifetime=lambda url: USED_FOR if url else UNSIGNED_FOR)
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="gateway")
+        self.senders = ThreadPoolExecutor(limits.senders, thread_name_prefix="sender")
         metrics.memory.labels("content").set_function(lambda: self._content.used)
 
     async def ready(self) -> None:
@@ -188,6 +191,7 @@ class Backend:
     def close(self) -> None:
         """Stop the threads; the store is the caller's to close."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self.senders.shutdown(wait=False, cancel_futures=True)
 
     async def _call(self, name: str, function: Callable[[], _Result]) -> _Result:
         loop = asyncio.get_running_loop()

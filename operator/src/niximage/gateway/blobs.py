@@ -1,6 +1,5 @@
 """Sending blobs: from memory, by the kernel, from the bucket's own servers, or through us."""
 
-import asyncio
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final
@@ -12,6 +11,7 @@ from niximage.gateway.backend import SMALL, Backend
 from niximage.gateway.problems import Problem
 from niximage.gateway.protocol import Replayable
 from niximage.gateway.ranges import Span, UnsatisfiableError, parse_range
+from niximage.gateway.sendfile import send_file
 
 _OCTETS: Final = "application/octet-stream"
 
@@ -84,8 +84,9 @@ class Blobs:
             await response.prepare(request)
             if request.transport is None:
                 raise ConnectionResetError("the client has gone")
-            loop = asyncio.get_running_loop()
-            return await loop.sendfile(request.transport, file, span.start, span.length)
+            return await send_file(
+                request.transport, file, span.start, span.length, self._backend.senders
+            )
 
     async def _send_stream(
         self, request: web.BaseRequest, response: web.StreamResponse, digest: str, span: Span
