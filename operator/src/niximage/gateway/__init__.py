@@ -6,7 +6,7 @@
 - `memo`              slow answers remembered, within a bound
 - `backend`           reads of the bucket, off the event loop
 - `registry`, `blobs` the handlers
-- `sendfile`          local files, copied by the kernel on all processors
+- `send_file`         local files, sent on all processors
 - `authority`         who may pull what: `htpasswd`, or `service_accounts` of Kubernetes
 - `guard`, `tokens`   docker's token protocol in front of it
 - `protocol`          connections that send again what equal requests got

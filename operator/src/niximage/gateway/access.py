@@ -71,7 +71,7 @@ class AccessLog:
 
 
 def body_length(request: web.BaseRequest, response: web.StreamResponse) -> int:
-    """Bytes of the body as announced: what sendfile sent, aiohttp has not counted."""
+    """Bytes of the body as announced: what was sent past aiohttp, it has not counted."""
     if request.method == hdrs.METH_HEAD or response.status == 304:  # noqa: PLR2004 (Not Modified)
         return 0
     return response.content_length or 0

@@ -1,4 +1,4 @@
-"""Sending blobs: from memory, by the kernel, from the bucket's own servers, or through us."""
+"""Sending blobs: from memory, from local files, from the bucket's own servers, or through us."""
 
 from contextlib import aclosing
 from pathlib import Path
@@ -11,7 +11,7 @@ from niximage.gateway.backend import SMALL, Backend
 from niximage.gateway.problems import Problem
 from niximage.gateway.protocol import Replayable
 from niximage.gateway.ranges import Span, UnsatisfiableError, parse_range
-from niximage.gateway.sendfile import send_file
+from niximage.gateway.send_file import send_file
 
 _OCTETS: Final = "application/octet-stream"
 
@@ -62,7 +62,7 @@ class Blobs:
     async def _send(
         self, request: web.BaseRequest, response: web.StreamResponse, digest: str, span: Span
     ) -> None:
-        """Send the headers, then the bytes: by the kernel where the blob is a local file."""
+        """Send the headers, then the bytes: on all processors where the blob is a local file."""
         path = self._backend.local_path(digest)
         if request.method == hdrs.METH_HEAD or span.length == 0:
             await response.prepare(request)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from niximage.gateway.sendfile import send_file
+from niximage.gateway.send_file import send_file
 
 CONTENT = hashlib.shake_256(b"content").digest(24 << 20)
 
@@ -91,7 +91,7 @@ async def test_a_client_that_goes_away_ends_it(file: Path) -> None:
 async def test_a_client_that_takes_nothing_is_left(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("niximage.gateway.sendfile.STUCK", 0.2)
+    monkeypatch.setattr("niximage.gateway.send_file.STUCK", 0.2)
     async with sending(file) as (_client, task):
         with pytest.raises(ConnectionResetError, match="took nothing"):
             await asyncio.wait_for(task, 10)

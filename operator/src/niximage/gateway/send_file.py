@@ -1,9 +1,12 @@
-"""Files sent by the kernel, on all processors: `os.sendfile` copies, and a thread waits for it.
+"""Local files sent on all processors: a few threads copy, each as long as its client takes.
 
 asyncio's own `loop.sendfile` copies in the event loop: on one processor, and a page that must
-come from a disk holds up everybody. Here a few threads copy, each for as long as its client
-takes what it is given; a client that does not is waited for by the event loop, which costs
-nothing.
+come from a disk holds up everybody. A client that takes nothing more is waited for by the event
+loop, which costs nothing.
+
+Through a small buffer rather than by `os.sendfile`: plain HTTP is spoken to clients on the same
+node, as containerd is, and those would have to fetch the file's pages from memory themselves.
+Both sides together then take a fifth less CPU, and a third less time; see `bench/gateway.py`.
 """
 
 import asyncio
@@ -14,7 +17,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 BURST: Final = 32 << 20  # bytes after which another's turn comes
-PIECE: Final = 1 << 20  # bytes of one call
+PIECE: Final = 128 << 10  # bytes of one read: they stay in a processor's cache
 STUCK: Final = 60.0  # seconds after which a client that takes nothing is left
 PATIENCE: Final = 20  # milliseconds that a thread waits for its client
 
@@ -79,17 +82,19 @@ def _send_burst(target: int, source: int, offset: int, length: int) -> _Burst:
     """Copy until the client takes no more, or another's turn comes. Runs in a thread."""
     poll = select.poll()
     poll.register(target, select.POLLOUT)
+    buffer = memoryview(bytearray(min(PIECE, length)))
     sent, most = 0, min(length, BURST)
     while sent < most:
-        try:
-            copied = os.sendfile(target, source, offset + sent, min(PIECE, most - sent))
-        except BlockingIOError:
-            if not poll.poll(PATIENCE):
-                break
-            continue
-        if copied == 0:
+        piece = os.preadv(source, [buffer[: most - sent]], offset + sent)
+        if piece == 0:
             return _Burst(sent, ended=True)
-        sent += copied
+        end = sent + piece
+        while sent < end:
+            try:
+                sent += os.write(target, buffer[piece - (end - sent) : piece])
+            except BlockingIOError:
+                if not poll.poll(PATIENCE):
+                    return _Burst(sent, ended=False)
     return _Burst(sent, ended=False)
 
 
