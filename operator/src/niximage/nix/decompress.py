@@ -27,12 +27,15 @@ _SLICE: Final = 32 << 10
 _GZIP_BITS: Final = zlib.MAX_WBITS | 16  # with gzip's header and trailer
 
 
-def decompress(chunks: Iterable[bytes], compression: Compression) -> Iterator[bytes]:
+def decompress(
+    chunks: Iterable[bytes], compression: Compression, what: str = "the file"
+) -> Iterator[bytes]:
     """Decompress a file as it comes.
 
     Args:
         chunks: the file, each chunk some 256 KiB or less; taken to the end.
         compression: how it is compressed.
+        what: what errors call it.
 
     Returns:
         What was compressed, in pieces of about `PIECE` bytes at most.
@@ -41,6 +44,31 @@ def decompress(chunks: Iterable[bytes], compression: Compression) -> Iterator[by
         Terminal: it is not compressed like that, is damaged, or needs too much memory.
         Retryable: it ends early.
     """
+    try:
+        yield from _decompressed(chunks, compression)
+    except _DamagedError as error:
+        raise Terminal(
+            Reason.HASH_MISMATCH,
+            f"{what} cannot be decompressed as {compression}: {error}",
+            hint="Remove it from the cache, or leave the cache out",
+        ) from None
+    except _EarlyError:
+        raise Retryable(
+            Reason.SUBSTITUTER_UNAVAILABLE,
+            f"{what}, compressed as {compression}, ends early",
+            hint="Try again; if it stays, remove it from the cache",
+        ) from None
+
+
+class _DamagedError(Exception):
+    """It is not compressed like that; says why."""
+
+
+class _EarlyError(Exception):
+    """It ends in the middle."""
+
+
+def _decompressed(chunks: Iterable[bytes], compression: Compression) -> Iterator[bytes]:
     match compression:
         case "none":
             return iter(chunks)
@@ -49,11 +77,11 @@ def decompress(chunks: Iterable[bytes], compression: Compression) -> Iterator[by
         case "br":
             return _brotli(chunks)
         case "xz":
-            return _members(chunks, compression, _xz, padding=b"\0")
+            return _members(chunks, _xz, padding=b"\0")
         case "bzip2":
-            return _members(chunks, compression, bz2.BZ2Decompressor)
+            return _members(chunks, bz2.BZ2Decompressor)
         case "gzip":
-            return _members(chunks, compression, _Gzip)
+            return _members(chunks, _Gzip)
 
 
 class _Decoder(Protocol):
@@ -106,7 +134,6 @@ class _Gzip:
 
 def _members(
     chunks: Iterable[bytes],
-    compression: Compression,
     start: Callable[[], _Decoder],
     padding: bytes = b"",
 ) -> Iterator[bytes]:
@@ -123,14 +150,14 @@ def _members(
             try:
                 found = decoder.decompress(left, PIECE)
             except (lzma.LZMAError, zlib.error, OSError, ValueError) as error:
-                raise _damaged(compression, error) from None
+                raise _DamagedError(error) from None
             left = b""
             if decoder.eof:
                 left, decoder = decoder.unused_data, None
             if found:
                 yield found
     if decoder is not None:
-        raise _early(compression)
+        raise _EarlyError
 
 
 def _slices(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -147,14 +174,14 @@ def _brotli(chunks: Iterable[bytes]) -> Iterator[bytes]:
             try:
                 found = decoder.process(left, output_buffer_limit=PIECE)
             except brotli.error as error:
-                raise _damaged("br", error) from None
+                raise _DamagedError(error) from None
             if found:
                 yield found
             if not found or decoder.is_finished():
                 break
             left = b""
     if not decoder.is_finished():
-        raise _early("br")
+        raise _EarlyError
 
 
 def _zstd(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -165,14 +192,14 @@ def _zstd(chunks: Iterable[bytes]) -> Iterator[bytes]:
             try:
                 found = reader.read(PIECE)
             except zstandard.ZstdError as error:
-                raise _damaged("zstd", error) from None
+                raise _DamagedError(error) from None
             if not found:
                 break
             yield found
     # The reader has asked for everything; what checks the chunks speaks up at their end.
     for chunk in rest:
         if chunk:
-            raise _damaged("zstd", "more after the last frame")
+            raise _DamagedError("more after the last frame")
 
 
 class _Source:
@@ -191,19 +218,3 @@ class _Source:
             self._left = memoryview(chunk)
         found, self._left = self._left[:size], self._left[size:]
         return bytes(found)
-
-
-def _damaged(compression: Compression, why: object) -> Terminal:
-    return Terminal(
-        Reason.HASH_MISMATCH,
-        f"a file of the binary cache cannot be decompressed as {compression}: {why}",
-        hint="Remove it from the cache, or leave the cache out",
-    )
-
-
-def _early(compression: Compression) -> Retryable:
-    return Retryable(
-        Reason.SUBSTITUTER_UNAVAILABLE,
-        f"a file of the binary cache, compressed as {compression}, ends early",
-        hint="Try again; if it stays, remove it from the cache",
-    )

@@ -64,7 +64,7 @@ def verified_nar(chunks: Iterable[bytes], nar: NarInfo) -> Iterator[bytes]:
         expected=nar.file_hash,
     )
     return _checked(
-        decompress(compressed, nar.compression),
+        decompress(compressed, nar.compression, f"the file of {info.path}"),
         f"the NAR of {info.path}",
         size=info.nar_size,
         is_exact=True,
