@@ -6,13 +6,14 @@ There is no node: the tests do what a kubelet would do, and everything else is r
 import json
 import statistics
 import time
+from collections.abc import Callable
 
 import pytest
 
 from integration.controller.conftest import Operator
 from niximage.api.build import BuildFailure
 from niximage.errors import Reason, Retryable, Terminal
-from support.kubernetes import conditions, eventually, nix_image
+from support.kubernetes import Json, conditions, eventually, nix_image
 
 
 def test_from_apply_to_ready(operator: Operator, namespace: str) -> None:
@@ -196,6 +197,11 @@ def test_a_moved_branch_rebuilds_a_stalled_image(operator: Operator, namespace: 
     assert second["metadata"]["name"] != first["metadata"]["name"]
 
 
+def failed_for(reason: str) -> Callable[[Json], bool]:
+    """Whether the last build failed so; said even while the next one is under way."""
+    return lambda image: image["status"].get("failure", {}).get("reason") == reason
+
+
 def test_an_interrupted_build_is_repeated(operator: Operator, namespace: str) -> None:
     operator.cluster.do("create", "-f", "-", given=nix_image(namespace))
     first = operator.job(namespace)
@@ -205,7 +211,7 @@ def test_an_interrupted_build_is_repeated(operator: Operator, namespace: str) ->
         .decode()
     )
     operator.end_job(first, code=75, message=message)
-    operator.image_with(namespace, "Ready", "False/BucketUnavailable")
+    operator.image(namespace, failed_for("BucketUnavailable"))
     second = operator.job(namespace, other_than=first["metadata"]["uid"])
     assert second["metadata"]["annotations"]["niximage.dev/attempt"] == "2"
     operator.end_job(second, code=0, message=json.dumps(operator.publish(second)))
@@ -218,7 +224,7 @@ def test_a_result_that_cannot_be_read_is_not_believed(
 ) -> None:
     operator.cluster.do("create", "-f", "-", given=nix_image(namespace))
     operator.end_job(operator.job(namespace), code=0, message=message)
-    image = operator.image_with(namespace, "Ready", "False/ResultInvalid")
+    image = operator.image(namespace, failed_for("ResultInvalid"))
     assert "image" not in image["status"]
 
 
