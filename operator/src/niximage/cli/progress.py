@@ -109,13 +109,14 @@ class Live(Account):
     def packing(self, layer: str, count: int) -> None:
         """See `Watcher`."""
         row = self._layers.get(layer)
-        if row is None:
+        if is_new := row is None:
             task = self._progress.add_task("  packing", total=None, detail="")
             row = self._layers[layer] = _Row(task)
         row.count += count
         rate = row.count / max(time.monotonic() - row.start, 0.1)
         detail = f"{size(row.count)} at {size(int(rate))}/s  {plain_text(layer, NAME_WIDTH)}"
-        self._progress.update(row.task, detail=escape(detail))
+        # A layer may be packed before the next turn of the display.
+        self._progress.update(row.task, detail=escape(detail), refresh=is_new)
 
     def packed(self, layer: str, tar_size: int) -> None:
         """See `Watcher`."""
