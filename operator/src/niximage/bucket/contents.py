@@ -12,7 +12,7 @@ from niximage.api.build import Digest, Strict
 from niximage.api.canonical import canonical_json
 from niximage.bucket import keys
 from niximage.bucket.hold import hold, put
-from niximage.bucket.records import read_record
+from niximage.bucket.records import Record, read_record
 from niximage.bucket.store import ObjectStore
 from niximage.bucket.threads import in_parallel
 from niximage.image.descriptor import CONFIG, Descriptor
@@ -51,12 +51,9 @@ class LayerContents(Strict):
         return Descriptor(self.media_type, self.digest, self.size)
 
 
-class ContentsRecord(Strict):
+class ContentsRecord(Record):
     """The layers of an image, bottom first, and its config."""
 
-    model_config = ConfigDict(strict=True)
-
-    v: Literal[1] = 1
     kind: Literal["contents"] = "contents"
     config: Digest
     config_size: Bytes

@@ -8,13 +8,13 @@ their derivations nothing could be built.
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from niximage.api.build import TIME_LIMIT, BuildOutputs, BuildRequest, BuiltPackage, Strict
+from niximage.api.build import TIME_LIMIT, BuildOutputs, BuildRequest, BuiltPackage
 from niximage.api.canonical import canonical_hash, canonical_json
 from niximage.bucket import keys
 from niximage.bucket.hold import put
-from niximage.bucket.records import read_record
+from niximage.bucket.records import Record, read_record
 from niximage.bucket.store import ObjectStore
 from niximage.bucket.threads import in_parallel
 
@@ -23,7 +23,7 @@ EVALUATOR: Final = 1
 """Raised whenever the same source would be evaluated to other paths."""
 
 
-class EvaluationRecord(Strict):
+class EvaluationRecord(Record):
     """One package.
 
     Attributes:
@@ -31,9 +31,6 @@ class EvaluationRecord(Strict):
         source_time: when the source's revision was committed.
     """
 
-    model_config = ConfigDict(strict=True)
-
-    v: Literal[1] = 1
     kind: Literal["evaluation"] = "evaluation"
     package: BuiltPackage
     source_time: Annotated[int, Field(ge=0, le=TIME_LIMIT)]

@@ -25,7 +25,7 @@ Bytes = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=0, le=4096)]
 
 
-class _Record(Strict):
+class Record(Strict):
     """A document that is either exactly right or not there at all."""
 
     model_config = ConfigDict(strict=True)
@@ -33,7 +33,7 @@ class _Record(Strict):
     v: Literal[1] = 1
 
 
-class LayerRecord(_Record):
+class LayerRecord(Record):
     """The blob that a layer key was packed to.
 
     Attributes:
@@ -55,7 +55,7 @@ class LayerRecord(_Record):
         return Descriptor(self.media_type, self.digest, self.size)
 
 
-class BuildRecord(_Record):
+class BuildRecord(Record):
     """The image that an input hash was built to.
 
     Attributes:
@@ -148,7 +148,7 @@ def save_build(store: ObjectStore, namespace: str, input_hash: Hash, record: Bui
     put(store, keys.build_record(namespace, input_hash), _content(record))
 
 
-def _content(record: _Record) -> bytes:
+def _content(record: Record) -> bytes:
     return canonical_json(record.to_json())
 
 

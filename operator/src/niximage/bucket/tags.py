@@ -8,13 +8,13 @@ again.
 
 from typing import Annotated, Final, Literal
 
-import pydantic
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from niximage.api.build import Digest, Strict
+from niximage.api.build import Digest
 from niximage.api.canonical import canonical_json
 from niximage.bucket import keys
 from niximage.bucket.hold import keep, put
+from niximage.bucket.records import Record, read_record
 from niximage.bucket.store import ObjectStat, ObjectStore
 from niximage.errors import Reason, Retryable
 
@@ -22,7 +22,7 @@ RECORD_LIMIT: Final = 1024  # bytes of a record's JSON
 ATTEMPTS: Final = 100  # lost races in a row before it is left to the next build
 
 
-class TagRecord(Strict):
+class TagRecord(Record):
     """Which build a tag names.
 
     Attributes:
@@ -30,9 +30,6 @@ class TagRecord(Strict):
         digest: the image's.
     """
 
-    model_config = ConfigDict(strict=True)
-
-    v: Literal[1] = 1
     kind: Literal["tag"] = "tag"
     asked_at: Annotated[int, Field(ge=0, lt=1 << 63)]
     digest: Digest
@@ -84,26 +81,13 @@ def move_tag(
 def _claim(store: ObjectStore, key: str, record: TagRecord) -> bool | None:
     """Write the record unless a later one is there; None when another was quicker."""
     seen = store.stat(key)
-    standing = None if seen is None else read_tag_record(store, key)
+    standing = None if seen is None else read_record(store, key, TagRecord, limit=RECORD_LIMIT)
     if standing is not None:
         if (standing.asked_at, standing.digest) > (record.asked_at, record.digest):
             return False
         if standing == record:
             return (seen is not None and keep(store, seen)) or None
     return _swap(store, key, canonical_json(record.to_json()), seen) or None
-
-
-def read_tag_record(store: ObjectStore, key: str) -> TagRecord | None:
-    """The record of a tag; None if there is none that can be read."""
-    try:
-        content = store.read(key, limit=RECORD_LIMIT)
-        return None if content is None else TagRecord.model_validate_json(content)
-    except pydantic.ValidationError:
-        return None
-    except Retryable as error:
-        if error.reason is Reason.RESULT_INVALID:
-            return None
-        raise
 
 
 def _swap(store: ObjectStore, key: str, content: bytes, seen: ObjectStat | None) -> bool:
