@@ -72,7 +72,9 @@ def traces(state: Path, name: str) -> list[str]:
     found = [str(path) for path in (state, Path("/sys/class/net", name)) if path.exists()]
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines()
               if f" {state}" in line]  # fmt: skip
-    found += map(str, Path("/sys/fs/cgroup").rglob(name))
+    # Not rglob, which fails when a group of another instance goes away while it looks.
+    found += [str(Path(folder, name)) for folder, inner, _ in os.walk("/sys/fs/cgroup")
+              if name in inner]  # fmt: skip
     found += [str(link) for link in Path("/var/log/containers").glob("*")
               if str(link.readlink()).startswith(str(state))]  # fmt: skip
     found += map(str, Path("/var/lib/cni/results").glob(f"{name}-*"))
