@@ -5,7 +5,7 @@ Hundreds of requests wait at once in the loop, while layers are packed by thread
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -19,6 +19,9 @@ class BackgroundLoop:
     def __init__(self) -> None:
         self._started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         self._thread = threading.Thread(target=self._run, name="event-loop", daemon=True)
+        # What is handed over under it comes before the end, and so is run, or cancelled.
+        self._handing_over = threading.Lock()
+        self._has_ended = False
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -32,7 +35,9 @@ class BackgroundLoop:
         trace: TracebackType | None,
     ) -> None:
         loop, stop = self._started.result()
-        loop.call_soon_threadsafe(stop.set)
+        with self._handing_over:
+            self._has_ended = True
+            loop.call_soon_threadsafe(stop.set)
         self._thread.join()
 
     def call(self, work: Coroutine[Any, Any, _Result]) -> _Result:
@@ -40,12 +45,24 @@ class BackgroundLoop:
         return self.start(work).result()
 
     def start(self, work: Coroutine[Any, Any, _Result]) -> "Future[_Result]":
-        """Begin some work in the loop, from any other thread; cancelling the future ends it."""
-        loop, stop = self._started.result()
-        if stop.is_set():
-            work.close()
-            raise RuntimeError("the loop has ended")
-        return asyncio.run_coroutine_threadsafe(work, loop)
+        """Begin some work in the loop, from any other thread; cancelling the future ends it.
+
+        Raises:
+            RuntimeError: the loop has ended.
+        """
+        loop, _ = self._started.result()
+        with self._handing_over:
+            if not self._has_ended:
+                return asyncio.run_coroutine_threadsafe(work, loop)
+        work.close()
+        raise RuntimeError("the loop has ended")
+
+    def soon(self, step: Callable[[], object]) -> None:
+        """Have a step done in the loop, from any thread; nothing once it has ended."""
+        loop, _ = self._started.result()
+        with self._handing_over:
+            if not self._has_ended:
+                loop.call_soon_threadsafe(step)
 
     def _run(self) -> None:
         try:

@@ -8,6 +8,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import Future
 from contextlib import aclosing
 from types import TracebackType
 from typing import Final, Self
@@ -30,19 +31,19 @@ class Download:
     def __init__(
         self, loop: BackgroundLoop, pieces: AsyncGenerator[bytes, None], *, buffer: int = BUFFER
     ) -> None:
+        self._loop = loop
         self._pieces = pieces
         self._buffer = buffer
         self._arrived: deque[bytes] = deque()
         self.waiting = 0
         """Bytes that arrived and were not read yet."""
-        self._ended = False
-        self._error: BaseException | None = None
-        self._changed = threading.Condition()
-        self._room = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task = loop.start(self._fetch())
         self.size = 0
         """Bytes that were read so far."""
+        self._changed = threading.Condition()
+        self._room = asyncio.Event()
+        self._fetching = loop.start(self._fetch())
+        # Told in any case: what is cancelled before its first step takes none.
+        self._fetching.add_done_callback(self._end)
 
     def __enter__(self) -> Self:
         return self
@@ -57,12 +58,10 @@ class Download:
 
     def close(self) -> None:
         """Fetch no more; whoever still reads gets an error."""
-        self._task.cancel()
+        self._fetching.cancel()
         with self._changed:
             self._arrived.clear()
             self.waiting = 0
-            self._stop()
-            self._changed.notify()
 
     def __iter__(self) -> Iterator[bytes]:
         """The pieces, as they arrive.
@@ -77,44 +76,33 @@ class Download:
     def _take(self) -> bytes:
         with self._changed:
             # The fetching bounds its own waits, and ends in any case.
-            self._changed.wait_for(lambda: self._arrived or self._ended)
+            self._changed.wait_for(lambda: self._arrived or self._fetching.done())
             if self._arrived:
                 piece = self._arrived.popleft()
                 before, self.waiting = self.waiting, self.waiting - len(piece)
-                if before >= self._buffer > self.waiting and self._loop is not None:
-                    self._loop.call_soon_threadsafe(self._room.set)
+                if before >= self._buffer > self.waiting:
+                    self._loop.soon(self._room.set)
                 return piece
-            if self._error is not None:
-                raise self._error
-            return b""
-
-    async def _fetch(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        try:
-            async with aclosing(self._pieces):
-                async for piece in self._pieces:
-                    with self._changed:
-                        self._arrived.append(piece)
-                        self.waiting += len(piece)
-                        full = self.waiting >= self._buffer
-                        if full:
-                            self._room.clear()
-                        self._changed.notify()
-                    if full:
-                        await self._room.wait()
-        except asyncio.CancelledError:
-            self._stop()
-            raise
-        except Exception as error:  # noqa: BLE001 (raised again in the thread that reads)
-            self._error = error
-        finally:
-            with self._changed:
-                self._ended = True
-                self._changed.notify()
-
-    def _stop(self) -> None:
-        if not self._ended:
-            self._ended = True
-            self._error = Retryable(
+        if self._fetching.cancelled():
+            raise Retryable(
                 Reason.BUILD_INTERRUPTED, "the download was stopped", hint="Build it again"
             )
+        self._fetching.result()  # raises what ended it, if anything did
+        return b""
+
+    async def _fetch(self) -> None:
+        async with aclosing(self._pieces):
+            async for piece in self._pieces:
+                with self._changed:
+                    self._arrived.append(piece)
+                    self.waiting += len(piece)
+                    full = self.waiting >= self._buffer
+                    if full:
+                        self._room.clear()
+                    self._changed.notify()
+                if full:
+                    await self._room.wait()
+
+    def _end(self, _: Future[None]) -> None:
+        with self._changed:
+            self._changed.notify()
