@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import re
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -139,12 +140,15 @@ class CacheServer:
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[CacheServer]:
+def serving(folder: Path, *, tls: ssl.SSLContext | None = None) -> Iterator[CacheServer]:
     """Serve a folder on loopback."""
     state = CacheServer(folder)
 
     server = _Server(state)
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if tls is None else "https"
+    state.url = f"{scheme}://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

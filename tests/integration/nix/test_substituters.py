@@ -1,8 +1,11 @@
 """Real binary caches, made by `nix copy`, served by an HTTP server that can fail."""
 
 import hashlib
+import os
 import shutil
+import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from integration.gateway.certificates import write_pair
 from integration.nix.caches import (
     CacheServer,
     Fault,
@@ -27,6 +31,7 @@ from niximage.nix.evaluate import evaluate
 from niximage.nix.folder_cache import CHUNK
 from niximage.nix.hashes import sri
 from niximage.nix.http_cache import Patience
+from niximage.nix.narinfo import NARINFO_LIMIT
 from niximage.nix.path_info import query_closure
 from niximage.nix.programs import NixStore
 from niximage.nix.realise import realise
@@ -35,6 +40,19 @@ from niximage.nix.substituters import Substituters
 from niximage.nix.transport import REQUESTS
 
 NIX = NixStore()
+WALK = """
+import sys
+from niximage.errors import NixImageError
+from niximage.nix.http_cache import Patience
+from niximage.nix.signature import TrustedKeys
+from niximage.nix.substituters import Substituters
+url, key, path = sys.argv[1:]
+with Substituters([url], TrustedKeys.parse([key]), patience=Patience(attempts=1)) as caches:
+    try:
+        print(*[each for each in caches.walk([path]).substitutes if each == path])
+    except NixImageError as error:
+        print(error)
+"""
 HASTY = Patience(attempts=3, pause=0.01, longest_pause=0.05, answer=1.0, grace=2.0, slowest=1e6)
 
 
@@ -299,6 +317,75 @@ def test_a_cache_that_fails_decides_nothing_that_another_knows(
         assert Closure.of(caches.walk(built.roots).infos()) == built.closure
         with pytest.raises(Retryable, match="HTTP 503"):
             caches.walk(["/nix/store/" + "0" * 32 + "-absent"])
+
+
+def test_a_narinfo_that_fails_leaves_the_rest_of_its_cache(
+    built: Built, server: CacheServer, tmp_path: Path
+) -> None:
+    """What has a wrong answer to one question has the right ones to others."""
+    second = Path(shutil.copytree(server.folder, tmp_path / "second")).as_uri()
+    hash_part = built.shared()[11:43]
+    server.faults.append(Fault(hash_part, status=500, times=None))
+    with opened(built, server.url, second) as caches:
+        walk = caches.walk(built.roots)
+        assert Closure.of(walk.infos()) == built.closure
+        of_second = {path for path, one in walk.substitutes.items() if one.cache.url == second}
+        assert of_second == {built.shared()}
+    # Where no other has it, what is not known is not absent.
+    with opened(built, server.url) as caches, pytest.raises(Retryable, match="HTTP 500"):
+        caches.walk(built.roots)
+
+
+@pytest.mark.parametrize("kind", ["http", "file"])
+def test_a_narinfo_of_any_size_is_a_miss_with_a_reason(
+    built: Built, server: CacheServer, kind: str
+) -> None:
+    url = server.url if kind == "http" else server.folder.as_uri()
+    with narinfo_file(server.folder, built.shared()).open("ab") as file:
+        file.write(b"Note: x\n" * (NARINFO_LIMIT // 8))
+    with opened(built, url) as caches:
+        walk = caches.walk(built.roots)
+    assert walk.absent == {built.shared()}
+    assert walk.refused[built.shared()] == (
+        f"the narinfo at {url} is malformed: it has more than {NARINFO_LIMIT} bytes"
+    )
+
+
+def test_a_cache_that_fails_again_and_again_is_asked_no_more(
+    built: Built, server: CacheServer, tmp_path: Path
+) -> None:
+    second = Path(shutil.copytree(server.folder, tmp_path / "second")).as_uri()
+    server.faults.append(Fault("narinfo", status=500, times=None))
+    with opened(built, server.url, second) as caches:
+        for path in built.closure.infos:
+            caches.walk([path])
+    asked = len(set(server.asked)) - 1
+    assert asked < len(built.closure)
+
+
+def test_from_https_no_redirect_leads_over_http(built: Built, cache: Path, tmp_path: Path) -> None:
+    """Not even where it ends with HTTPS again: in between anyone may have chosen the end."""
+    certificate, key = write_pair(tmp_path, "127.0.0.1")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    name = narinfo_file(cache, built.hello).name
+    with serving(cache, tls=tls) as secure, serving(cache) as plain:
+        command = [sys.executable, "-c", WALK, secure.url, built.key.public, built.hello]
+        environment = {**os.environ, "SSL_CERT_FILE": str(certificate)}
+
+        def walk() -> str:
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=60, check=True
+            )
+            return done.stdout
+
+        assert walk() == f"{built.hello}\n"
+        elsewhere = {"Location": f"{secure.url}/{name}?again"}
+        secure.faults.append(
+            Fault(rf"^{name}$", 302, headers={"Location": f"{plain.url}/{name}"}, times=None)
+        )
+        plain.faults.append(Fault("", 302, headers=elsewhere, times=None))
+        assert "it redirects from HTTPS to HTTP" in walk()
 
 
 def test_nobody_at_the_address_is_told(built: Built) -> None:

@@ -1,9 +1,11 @@
 """One binary cache: what it says of itself, and what it has of a store path."""
 
 from dataclasses import dataclass
+from typing import Final
 
-from niximage.errors import NixImageError, Reason, Terminal
+from niximage.errors import NixImageError, Reason, Retryable, Terminal
 from niximage.image.closure import HASH_LENGTH, STORE, PathInfo
+from niximage.nix.folder_cache import Unreachable
 from niximage.nix.narinfo import (
     CACHE_INFO_LIMIT,
     NARINFO_LIMIT,
@@ -12,6 +14,8 @@ from niximage.nix.narinfo import (
     parse_narinfo,
 )
 from niximage.nix.transport import Transport
+
+FAILURES: Final = 3  # narinfos in a row that could not be read, each often enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,13 @@ class BinaryCache:
         transport: how to read it.
         priority: the lower, the earlier; None until it says.
         failure: why it is not asked any more.
+        failures: how many narinfos in a row could not be read.
     """
 
     transport: Transport
     priority: int | None
     failure: NixImageError | None = None
+    failures: int = 0
 
     async def introduce(self) -> None:
         """Ask what it is."""
@@ -82,7 +88,7 @@ class BinaryCache:
 
         Raises:
             ValueError: its narinfo is malformed, or about another path.
-            Retryable: it cannot be reached.
+            Retryable: it cannot be read now.
             Terminal: it is no binary cache, or wants credentials.
         """
         if self.failure is not None:
@@ -91,9 +97,12 @@ class BinaryCache:
         try:
             data = await self.transport.read(f"{hash_part}.narinfo", NARINFO_LIMIT)
         except NixImageError as error:
-            # It was tried often enough: what is asked next need not wait as long again.
-            self.failure = error
+            self.failures += 1
+            if self.failures >= FAILURES or not _may_be_alone(error):
+                # It was tried often enough: what is asked next need not wait as long again.
+                self.failure = error
             raise
+        self.failures = 0
         if data is None:
             return None
         nar = parse_narinfo(data, hash_part)
@@ -107,3 +116,8 @@ class BinaryCache:
             f"{self.transport.url} is no binary cache for us: {why}",
             hint="Correct the URL among the substituters",
         )
+
+
+def _may_be_alone(error: NixImageError) -> bool:
+    """Whether a cache that cannot give this may well give something else."""
+    return isinstance(error, Retryable) and not isinstance(error, Unreachable)

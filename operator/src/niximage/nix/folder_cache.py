@@ -51,7 +51,7 @@ class FolderCache:
         with os.fdopen(descriptor, "rb") as file:
             data = file.read(limit + 1)
         if len(data) > limit:
-            raise unavailable(where, f"it has more than {limit} bytes")
+            raise ValueError(f"it has more than {limit} bytes")
         return data
 
     def _open(self, name: str) -> int:
@@ -63,9 +63,13 @@ class FolderCache:
         return descriptor
 
 
-def unavailable(where: str, why: str) -> Retryable:
+class Unreachable(Retryable):
+    """Nobody answers at the cache's address: what else it has cannot be read, either."""
+
+
+def unavailable(where: str, why: str, kind: type[Retryable] = Retryable) -> Retryable:
     """The error of a file that cannot be read now."""
-    return Retryable(
+    return kind(
         Reason.SUBSTITUTER_UNAVAILABLE,
         f"{where} cannot be read: {why}",
         hint="Try again; check the binary cache and the network between, or leave the cache out",

@@ -18,7 +18,7 @@ import aiohttp
 from yarl import URL
 
 from niximage.errors import Reason, Retryable, Terminal, plain_text
-from niximage.nix.folder_cache import unavailable
+from niximage.nix.folder_cache import Unreachable, unavailable
 
 _REDIRECTS: Final = 5
 # As Nix has it: a bucket that may not be listed says "forbidden" of what is not there.
@@ -65,6 +65,7 @@ class _PassingError(Exception):
 
 
 _PASSING_ERRORS: Final = (_PassingError, aiohttp.ClientError, TimeoutError)
+_ANSWERS: Final = (_PassingError, aiohttp.ClientResponseError, aiohttp.ClientPayloadError)
 
 
 class _Tries:
@@ -117,10 +118,11 @@ class HttpCache:
                     asyncio.timeout(self.patience.answer),
                     _Request(self, name) as answer,
                 ):
-                    return None if answer is None else await self._whole(name, answer, limit)
+                    return None if answer is None else await self._whole(answer, limit)
             except _PASSING_ERRORS as error:
                 if not tries.again(error):
-                    raise self._failed(name, _why(error)) from None
+                    kind = Retryable if isinstance(error, _ANSWERS) else Unreachable
+                    raise unavailable(f"{self.url}/{name}", _why(error), kind) from None
             await asyncio.sleep(tries.pause)
 
     async def stream(self, name: str, limit: int) -> AsyncGenerator[bytes, None]:
@@ -150,13 +152,13 @@ class HttpCache:
                     raise self._failed(name, _why(error)) from None
             await asyncio.sleep(tries.pause)
 
-    async def _whole(self, name: str, answer: aiohttp.ClientResponse, limit: int) -> bytes:
+    async def _whole(self, answer: aiohttp.ClientResponse, limit: int) -> bytes:
         parts: list[bytes] = []
         size = 0
         async for part in answer.content.iter_any():
             size += len(part)
             if size > limit:
-                raise self._failed(name, f"it has more than {limit} bytes")
+                raise ValueError(f"it has more than {limit} bytes")
             parts.append(part)
         return b"".join(parts)
 
@@ -207,7 +209,8 @@ class _Request:
     def _judged(self, answer: aiohttp.ClientResponse) -> aiohttp.ClientResponse | None:
         status = answer.status
         where = f"{self._cache.url}/{self._name}"
-        if self._cache.url.startswith("https:") and answer.url.scheme != "https":
+        passed = (each.url.scheme for each in (*answer.history, answer))
+        if self._cache.url.startswith("https:") and any(scheme != "https" for scheme in passed):
             raise unavailable(where, "it redirects from HTTPS to HTTP")
         if status in _ABSENT:
             return None

@@ -31,7 +31,9 @@ class Transport(Protocol):
         """A small file, or None if it is not there.
 
         Raises:
-            Retryable: it cannot be read now, or is larger than `limit` bytes.
+            ValueError: it is larger than `limit` bytes.
+            Unreachable: nobody answers.
+            Retryable: it cannot be read now.
             Terminal: the cache wants credentials.
         """
         ...
