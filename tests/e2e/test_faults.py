@@ -1,6 +1,7 @@
 """What goes wrong on a real node, and how the user learns of it."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -47,9 +48,9 @@ def test_a_build_that_fails_gives_derivation_and_log(node: Node, namespace: str)
     assert failure["logTail"].strip()
 
 
-def running_build(node: Node, namespace: str) -> Json:
+def running_build(node: Node, namespace: str, **spec: Any) -> Json:
     """The pod of a slow build, once its first step runs."""
-    node.apply(nix_image(namespace, packages=["slow"]))
+    node.apply(nix_image(namespace, packages=["slow"], **spec))
 
     def look() -> Json | None:
         for pod in node.cluster.list("pods", namespace):
@@ -88,7 +89,7 @@ def test_an_image_deleted_during_its_build_takes_job_and_pod_with_it(
 
 
 def test_a_bucket_that_goes_away_during_a_build_is_waited_for(node: Node, namespace: str) -> None:
-    running_build(node, namespace)
+    running_build(node, namespace, build={"retry": {"minBackoff": "1s"}})
     scale = ("scale", "deploy/bucket", "-n", "niximage-demo")
     try:
         node.cluster.do(*scale, "--replicas=0")
