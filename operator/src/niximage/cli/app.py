@@ -5,7 +5,8 @@ from typing import Annotated, Final
 
 import typer
 
-from niximage.cli import images, services
+from niximage.cli import images, program, services
+from niximage.cli.cluster import commands as cluster
 from niximage.cli.failure import told
 from niximage.cli.options import (
     AsJson,
@@ -16,27 +17,36 @@ from niximage.cli.options import (
 app: Final = typer.Typer(
     name="niximage",
     help="Run Nix packages on Kubernetes: a NixImage in, an image digest out.",
+    cls=program.Panels,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
+LOCALLY: Final = "Images without a cluster"
+OPERATION: Final = "Operation"
 builder: Final = typer.Typer(
     help="The steps of a build Job; the operator starts them.", hidden=True
 )
 app.add_typer(builder, name="builder")
 
-app.command()(services.operator)
-app.command()(services.serve)
-app.command()(images.build)
-app.command()(images.plan)
+cluster.add_to(app)
+app.command(rich_help_panel=LOCALLY)(images.build)
+app.command(rich_help_panel=LOCALLY)(images.plan)
+app.command(rich_help_panel=OPERATION)(services.operator)
+app.command(rich_help_panel=OPERATION)(services.serve)
 
 
 def main() -> None:
-    """The program `niximage`."""
-    app()
+    """The program `niximage`, and kubectl's plugin `kubectl niximage`."""
+    program.run(app)
 
 
-@app.command()
+def complete() -> None:
+    """The program `kubectl_complete-niximage`: what kubectl asks where its user presses Tab."""
+    program.complete(app)
+
+
+@app.command(rich_help_panel=OPERATION)
 def crds(
     *,
     write: Annotated[
@@ -53,7 +63,7 @@ def crds(
         command.run(write=write, check=check)
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATION)
 def gc(
     *,
     bucket: Bucket,
@@ -86,7 +96,7 @@ def gc(
         command.run(bucket, roots=roots, grace=grace, dry_run=dry_run, as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=LOCALLY)
 def attach(
     image: Annotated[str, typer.Argument(help="NAMESPACE/NAME@sha256:… or NAMESPACE/NAME:TAG.")],
     files: Annotated[

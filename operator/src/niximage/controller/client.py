@@ -8,18 +8,22 @@ a conflict is told apart.
 
 import asyncio
 import json
+import os
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 from urllib.parse import quote
 
 import aiohttp
+import yaml
 from kubernetes.aio import client as kubernetes
 from kubernetes.aio import config
 
 from niximage.api.base import GROUP, VERSION
 from niximage.api.build_class import CLASS_PLURAL
 from niximage.api.image import PLURAL
-from niximage.controller.views import MANAGED_BY, MANAGER
+from niximage.controller.views import IMAGE_LABEL, MANAGED_BY, MANAGER
 from niximage.errors import Reason, Retryable, Terminal, plain_text
 
 TIMEOUT: Final = 30.0  # seconds of one call
@@ -93,17 +97,49 @@ class Cluster(Protocol):
         ...
 
 
-class ApiServer:
-    """A cluster, through one connection pool. Use as an async context manager."""
+@dataclass(frozen=True, slots=True)
+class Kubeconfig:
+    """A user's way to a cluster, as kubectl's options of these names say it.
 
-    def __init__(self, namespaces: tuple[str, ...] = ()) -> None:
+    Attributes:
+        file: the kubeconfig; "" for the one of $KUBECONFIG, or ~/.kube/config.
+        context: which of its contexts; "" for the current one.
+    """
+
+    file: str = ""
+    context: str = ""
+
+    @property
+    def files(self) -> str:
+        """Where to look, one or more paths as $KUBECONFIG has them."""
+        return self.file or os.environ.get("KUBECONFIG") or "~/.kube/config"
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is such a file."""
+        return any(
+            Path(path).expanduser().is_file() for path in self.files.split(os.pathsep) if path
+        )
+
+
+class ApiServer:
+    """A cluster, through one connection pool. Use as an async context manager.
+
+    Attributes:
+        namespace: where to look if nobody says otherwise: the kubeconfig's, or the pod's own.
+    """
+
+    def __init__(self, namespaces: tuple[str, ...] = (), *, user: Kubeconfig | None = None) -> None:
         """Nothing is open yet.
 
         Args:
             namespaces: the only ones to look into; none for all.
+            user: the kubeconfig to use even in a pod, if it is there.
         """
         self._namespaces = namespaces
+        self._user = user
         self._client: kubernetes.ApiClient | None = None
+        self.namespace = "default"
 
     async def __aenter__(self) -> Self:
         """Find the cluster: the pod's own, or the kubeconfig's.
@@ -113,14 +149,17 @@ class ApiServer:
         """
         configuration = kubernetes.Configuration()
         try:
-            if IN_CLUSTER_TOKEN.exists():
+            user = self._user or Kubeconfig()
+            asked = self._user is not None and (user.file or user.context or user.is_there)
+            if IN_CLUSTER_TOKEN.exists() and not asked:
                 config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+                self.namespace = IN_CLUSTER_TOKEN.with_name("namespace").read_text().strip()
             else:
-                await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        except config.ConfigException as error:
+                self.namespace = await _load(user, configuration)
+        except (config.ConfigException, OSError, yaml.YAMLError) as error:
             raise Terminal(
                 Reason.CLUSTER_UNAVAILABLE,
-                f"no cluster to talk to: {error}",
+                f"no cluster to talk to: {plain_text(str(error), 600)}",
                 hint="Set KUBECONFIG, or run in a pod with a service account",
             ) from None
         self._client = kubernetes.ApiClient(configuration)
@@ -149,6 +188,17 @@ class ApiServer:
         """The pods of a Job."""
         path = f"{_CORE}/namespaces/{namespace}/pods"
         return await self._list(path, labelSelector=f"batch.kubernetes.io/job-name={job}")
+
+    async def list_images_in(self, namespace: str) -> list[Json]:
+        """The NixImages of one namespace; "" for all that there are."""
+        where = f"/namespaces/{namespace}" if namespace else ""
+        return await self._list(f"{_IMAGES}{where}/{PLURAL}")
+
+    async def list_jobs_of(self, namespace: str, image: str) -> list[Json]:
+        """The build Jobs of a NixImage, by its name."""
+        path = f"{_BATCH}/namespaces/{namespace}/jobs"
+        labels = f"{MANAGED_BY}={MANAGER},{IMAGE_LABEL}={image}"
+        return await self._list(path, labelSelector=labels)
 
     async def _list_watched(self, api: str, plural: str, **query: str) -> list[Json]:
         if not self._namespaces:
@@ -180,6 +230,30 @@ class ApiServer:
             query={"container": container, "tailLines": str(lines), "limitBytes": str(limit)},
         )
         return data[:limit].decode("utf-8", "replace")
+
+    def follow_log(
+        self, namespace: str, pod: str, container: str, *, follow: bool
+    ) -> AsyncGenerator[bytes, None]:
+        """A container's log in pieces: what there is, or what comes while the container runs."""
+        path = f"{_CORE}/namespaces/{namespace}/pods/{pod}/log"
+        query = {"container": container, "follow": "true" if follow else "false"}
+        limit = aiohttp.ClientTimeout(
+            total=None, sock_connect=TIMEOUT, sock_read=None if follow else TIMEOUT
+        )
+        return self._pieces(path, query, limit)
+
+    async def get_image(self, namespace: str, name: str) -> Json:
+        """A NixImage as it is stored. Raises NotThere if there is none of that name."""
+        return await self.call("GET", f"{_IMAGES}/namespaces/{namespace}/{PLURAL}/{name}")
+
+    async def patch_image(self, namespace: str, name: str, patch: Json) -> Json:
+        """Merge a patch into a NixImage; returns the object as it is then."""
+        return await self.call(
+            "PATCH",
+            f"{_IMAGES}/namespaces/{namespace}/{PLURAL}/{name}",
+            body=patch,
+            content="application/merge-patch+json",
+        )
 
     async def patch_status(self, namespace: str, name: str, patch: Json) -> Json:
         """Merge a patch into a NixImage's status; returns the object as it is then."""
@@ -308,13 +382,54 @@ class ApiServer:
         except kubernetes.ApiException as error:
             raise _refused(error.status, error.body or str(error.reason)) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Retryable(
-                Reason.CLUSTER_UNAVAILABLE,
-                f"the API server does not answer: {type(error).__name__} {error}".rstrip(),
-            ) from None
-        if not 200 <= response.status < 300:  # noqa: PLR2004 (HTTP's own numbers)
+            raise _silent(error) from None
+        if not _is_good(response.status):
             raise _refused(response.status, data.decode("utf-8", "replace"))
         return data
+
+    async def _pieces(
+        self, path: str, query: dict[str, str], limit: aiohttp.ClientTimeout
+    ) -> AsyncGenerator[bytes, None]:
+        assert self._client is not None
+        try:
+            request = await self._client.param_serialize(
+                "GET",
+                quote(path),
+                query_params=list(query.items()),
+                header_params={"Accept": "*/*"},
+                auth_settings=["BearerToken"],
+            )
+            answer = await self._client.call_api(*request, _request_timeout=limit)
+            async with answer.response as response:
+                if not _is_good(response.status):
+                    raise _refused(response.status, await response.text("utf-8", "replace"))
+                async for piece in response.content.iter_any():
+                    yield piece
+        except kubernetes.ApiException as error:
+            raise _refused(error.status, error.body or str(error.reason)) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _silent(error) from None
+
+
+async def _load(user: Kubeconfig, configuration: kubernetes.Configuration) -> str:
+    """Fill a configuration from a kubeconfig; returns the namespace that it names."""
+    if not user.is_there:
+        raise config.ConfigException(f"there is no kubeconfig at {user.files}")
+    loader = await config.load_kube_config(  # type: ignore[no-untyped-call]
+        user.files, context=user.context or None, client_configuration=configuration
+    )
+    return str(loader.current_context["context"].get("namespace") or "default")
+
+
+def _is_good(status: int) -> bool:
+    return 200 <= status < 300  # noqa: PLR2004 (HTTP's own numbers)
+
+
+def _silent(error: Exception) -> Retryable:
+    return Retryable(
+        Reason.CLUSTER_UNAVAILABLE,
+        f"the API server does not answer: {type(error).__name__} {error}".rstrip(),
+    )
 
 
 def _refused(status: int | None, body: str) -> Retryable:

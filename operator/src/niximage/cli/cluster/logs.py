@@ -1,0 +1,114 @@
+"""`niximage logs`: the log of an image's build, its steps in their order."""
+
+import asyncio
+import sys
+import time
+from contextlib import aclosing
+from typing import Any, Final
+
+from niximage.cli.cluster.connect import Here, in_cluster
+from niximage.cli.cluster.facts import Facts
+from niximage.cli.cluster.options import Step, Where
+from niximage.cli.program import program_name
+from niximage.controller.client import NotThere
+from niximage.controller.pod import BUILD, PUBLISH
+from niximage.errors import NixImageError, Reason, Retryable, Terminal
+
+START_PATIENCE: Final = 600.0  # seconds for a pod to begin a step that is followed
+LOOK_EVERY: Final = 1.0  # seconds
+
+Json = dict[str, Any]
+
+
+def run(where: Where, name: str, *, follow: bool, step: Step | None) -> None:
+    """Write the log of an image's running or latest build to standard output.
+
+    Args:
+        where: which cluster.
+        name: the NixImage.
+        follow: whether to wait for a build, and stay with it to its end.
+        step: only that step's log; None for all, one after the other.
+
+    Raises:
+        Terminal: there is no such image, or no build of it has a pod any more.
+        Retryable: the API server does not answer.
+    """
+    in_cluster(where, lambda here: _logs(here, name, follow=follow, step=step))
+
+
+def newest_job(jobs: list[Json]) -> Json | None:
+    """The Job that was made last. Pure."""
+    return max(jobs, key=lambda job: str(job["metadata"]["creationTimestamp"]), default=None)
+
+
+def has_begun(pod: Json, step: str) -> bool | None:
+    """Whether a step's container runs or ran; None where it never will. Pure."""
+    status = pod.get("status") or {}
+    found = (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or []))
+    state = next((each.get("state") or {} for each in found if each["name"] == step), {})
+    if "running" in state or "terminated" in state:
+        return True
+    return None if status.get("phase") in {"Succeeded", "Failed"} else False
+
+
+async def _logs(here: Here, name: str, *, follow: bool, step: Step | None) -> None:
+    image = Facts.of(await here.image(name))
+    end = time.monotonic() + START_PATIENCE
+    while (pod := await _pod(here, name)) is None:
+        if not follow:
+            raise _no_pod(image)
+        await _pause(end, f"no build of {name} started")
+    for container in (BUILD, PUBLISH) if step is None else (step.value,):
+        while not (begun := has_begun(pod, container)):
+            if begun is None or not follow:
+                break
+            await _pause(end, f"the step {container} of {name} did not start")
+            pod = await _pod(here, name) or pod
+        if begun:
+            await _copy(here, pod["metadata"]["name"], container, follow=follow)
+
+
+async def _pod(here: Here, name: str) -> Json | None:
+    job = newest_job(await here.api.list_jobs_of(here.namespace, name))
+    if job is None:
+        return None
+    pods = await here.api.list_pods(here.namespace, job["metadata"]["name"])
+    return newest_job(pods)
+
+
+async def _copy(here: Here, pod: str, container: str, *, follow: bool) -> None:
+    try:
+        log = here.api.follow_log(here.namespace, pod, container, follow=follow)
+        async with aclosing(log) as pieces:
+            async for piece in pieces:
+                sys.stdout.buffer.write(piece)
+                sys.stdout.buffer.flush()
+    except NotThere:
+        return  # deleted meanwhile, with its log
+
+
+async def _pause(end: float, what: str) -> None:
+    if time.monotonic() > end:
+        raise Retryable(
+            Reason.BUILD_TIMEOUT,
+            f"{what} within {START_PATIENCE:.0f} s",
+            hint=f"See what it waits for: {program_name()} status NAME",
+        )
+    await asyncio.sleep(LOOK_EVERY)
+
+
+def _no_pod(image: Facts) -> NixImageError:
+    failure = image.status.failure
+    message = f"no build of {image.name} has a pod any more"
+    if failure is not None and failure.log_tail:
+        return Terminal(
+            Reason.REFERENCE_NOT_FOUND,
+            f"{message}; the status keeps the end of the last failure's log",
+            derivation=failure.derivation,
+            log_tail=failure.log_tail,
+        )
+    return Terminal(
+        Reason.REFERENCE_NOT_FOUND,
+        message,
+        hint=f"Follow the next one: {program_name()} logs -f {image.name}",
+    )

@@ -1,0 +1,115 @@
+"""Waiting until what was asked for has come about, or will not."""
+
+import asyncio
+import enum
+import time
+from typing import Final
+
+import typer
+
+from niximage.api.status import ConditionType
+from niximage.cli.cluster.connect import Here
+from niximage.cli.cluster.facts import Facts
+from niximage.cli.cluster.tables import one_line
+from niximage.cli.program import program_name
+from niximage.errors import NixImageError, Reason, Retryable, Terminal
+
+LOOK_EVERY: Final = 0.5  # seconds
+
+
+class Outcome(enum.Enum):
+    """Where an image stands, of what somebody waits for."""
+
+    WAITING = "waiting"
+    READY = "ready"
+    STALLED = "stalled"
+
+
+def outcome(image: Facts) -> Outcome:
+    """Whether the operator has answered spec and requests, and what came of it. Pure."""
+    status = image.status
+    unanswered = (
+        not image.is_seen
+        or (image.requested and status.last_handled_reconcile_at != image.requested)
+        or (
+            image.forced
+            and image.forced == image.requested
+            and status.last_handled_force_at != image.forced
+        )
+    )
+    if unanswered:
+        return Outcome.STALLED if image.is_suspended else Outcome.WAITING
+    if status.is_true(ConditionType.STALLED):
+        return Outcome.STALLED
+    at_it = (ConditionType.RECONCILING, ConditionType.OUTDATED)
+    if status.current_build is not None or any(map(status.is_true, at_it)):
+        return Outcome.WAITING
+    return Outcome.READY if status.is_true(ConditionType.READY) else Outcome.WAITING
+
+
+async def wait(here: Here, name: str, *, timeout: float) -> Facts:  # noqa: ASYNC109 (the user's)
+    """Wait for an image to be Ready, and tell on standard error how it goes.
+
+    Raises:
+        Terminal: it failed for good, or was suspended.
+        Retryable: the time is over; the failure of the last try, if there was one.
+    """
+    end = time.monotonic() + timeout
+    said = ""
+    while True:
+        image = Facts.of(await here.image(name))
+        match outcome(image):
+            case Outcome.READY:
+                return image
+            case Outcome.STALLED:
+                raise _failed(image)
+            case Outcome.WAITING:
+                pass
+        if (line := one_line(image)) != said:
+            said = line
+            typer.echo(line, err=True)
+        if time.monotonic() > end:
+            raise _late(image, timeout)
+        await asyncio.sleep(LOOK_EVERY)
+
+
+def _failed(image: Facts) -> NixImageError:
+    failure = image.status.failure
+    if image.is_suspended:
+        return Terminal(
+            Reason.SUSPENDED,
+            f"{image.name} is suspended",
+            hint=f"Resume it: {program_name()} resume {image.name}",
+        )
+    if failure is None:
+        word, message = image.word
+        known = word if word in set(Reason) else Reason.INTERNAL_ERROR
+        return Terminal(Reason(known), message)
+    return Terminal(
+        _reason(failure.reason),
+        failure.message,
+        derivation=failure.derivation,
+        log_tail=failure.log_tail,
+    )
+
+
+def _late(image: Facts, timeout: float) -> NixImageError:
+    failure = image.status.failure
+    if failure is not None:
+        return Retryable(
+            _reason(failure.reason),
+            f"not Ready within {timeout:g} s: {failure.message}",
+            derivation=failure.derivation,
+            log_tail=failure.log_tail,
+            hint="The operator tries again; wait longer with --timeout",
+        )
+    return Retryable(
+        Reason.BUILD_TIMEOUT,
+        f"{image.name} was not Ready within {timeout:g} s: {one_line(image)}",
+        hint=f"It goes on: {program_name()} status {image.name}; or wait longer with --timeout",
+    )
+
+
+def _reason(word: str) -> Reason:
+    """A reason of the status, which may be of an operator that knows more of them."""
+    return Reason(word) if word in set(Reason) else Reason.INTERNAL_ERROR

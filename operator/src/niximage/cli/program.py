@@ -1,0 +1,59 @@
+"""What the program is called, and how it begins: by itself, or as kubectl's plugin."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+PLUGIN: Final = "kubectl-niximage"
+COMPLETE: Final = "_NIXIMAGE_COMPLETE"
+_NO_FILES: Final = ":4"  # cobra's ShellCompDirectiveNoFileComp, which ends what kubectl reads
+
+
+def program_name() -> str:
+    """How the user called this program: `niximage`, or `kubectl niximage`."""
+    return "kubectl niximage" if Path(sys.argv[0]).stem == PLUGIN else "niximage"
+
+
+class Panels(TyperGroup):
+    """Lists commands by what they are about, in plain text: panels would cost half a second."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 (click's own)
+        """Write one list of commands per panel, in the order of the panels' first commands."""
+        panels: dict[str, list[Any]] = {}
+        for command in self.commands.values():
+            if not command.hidden:
+                panel = getattr(command, "rich_help_panel", None)
+                panels.setdefault(panel if isinstance(panel, str) else "Commands", []).append(
+                    command
+                )
+        for title, commands in panels.items():
+            with formatter.section(title):
+                limit = formatter.width - 6 - max(len(each.name) for each in commands)
+                formatter.write_dl(
+                    [(each.name, each.get_short_help_str(limit)) for each in commands]
+                )
+
+
+def run(app: typer.Typer) -> None:
+    """Run the program as it was called."""
+    app(prog_name=program_name(), complete_var=COMPLETE)
+
+
+def complete(app: typer.Typer) -> None:
+    """Answer kubectl, which asks `kubectl_complete-niximage` what may come next.
+
+    Prints one candidate per line, then what else the shell may do.
+    """
+    words = sys.argv[1:] or [""]
+    os.environ["COMP_WORDS"] = shlex.join(["niximage", *words])
+    os.environ["COMP_CWORD"] = str(len(words))
+    os.environ[COMPLETE] = "complete_bash"
+    try:
+        app(args=[], prog_name="niximage", complete_var=COMPLETE)
+    finally:
+        typer.echo(_NO_FILES)

@@ -1,0 +1,68 @@
+"""The program before it does anything: quick, and by the name that it was called by."""
+
+import subprocess
+import sys
+from typing import Final
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from niximage.cli.app import app
+from niximage.cli.program import program_name
+
+HEAVY: Final = {"aiohttp", "google", "kubernetes", "pydantic", "rich", "yaml", "zstandard"}
+_LIST_MODULES: Final = """
+import sys
+from niximage.cli import main
+sys.argv = ["niximage", "--help"]
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+
+
+def test_help_comes_at_once_since_nothing_large_is_imported_for_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LIST_MODULES],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    imported = {name.partition(".")[0] for name in done.stderr.split()}
+    assert "typer" in imported
+    assert not imported & HEAVY
+
+
+def test_help_lists_commands_by_what_they_are_about() -> None:
+    text = CliRunner().invoke(app, ["--help"]).stdout
+    places = [text.index(title) for title in ("NixImages in a cluster:", "Operation:")]
+    assert places[0] < text.index("  reconcile ") < places[1] < text.index("  serve ")
+    assert "builder" not in text
+
+
+@pytest.mark.parametrize(
+    ("called", "name"),
+    [
+        ("/usr/bin/kubectl-niximage", "kubectl niximage"),
+        ("/usr/bin/niximage", "niximage"),
+        ("/x/niximage/__main__.py", "niximage"),
+    ],
+)
+def test_the_program_knows_how_it_was_called(
+    monkeypatch: pytest.MonkeyPatch, called: str, name: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", [called])
+    assert program_name() == name
+
+
+def test_every_command_has_help_and_every_option_its_words() -> None:
+    group = typer.main.get_command(app)
+    commands = getattr(group, "commands", {})
+    assert {"list", "status", "build"} <= commands.keys()
+    for name, command in commands.items():
+        assert command.help, name
+        if not command.hidden:
+            assert all(getattr(each, "help", None) for each in command.params), name
