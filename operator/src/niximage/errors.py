@@ -45,6 +45,7 @@ class Reason(enum.StrEnum):
     FILE_CONFLICT = "FileConflict"
     BUILD_TIMEOUT = "BuildTimeout"
     OUT_OF_MEMORY = "OutOfMemory"
+    OUT_OF_DISK = "OutOfDisk"
     POLICY_DENIED = "PolicyDenied"
     DIGEST_MISMATCH = "DigestMismatch"
 
@@ -56,6 +57,23 @@ class Reason(enum.StrEnum):
     BUILD_INTERRUPTED = "BuildInterrupted"
     RESULT_INVALID = "ResultInvalid"
     INTERNAL_ERROR = "InternalError"
+
+
+NO_FAILURES = frozenset(
+    {
+        Reason.SUCCEEDED,
+        Reason.PROGRESSING,
+        Reason.RESOLVING_SOURCE,
+        Reason.BUILDING,
+        Reason.PUBLISHING,
+        Reason.PROGRESSING_WITH_RETRY,
+        Reason.NEW_REVISION,
+        Reason.SUSPENDED,
+        Reason.QUEUED,
+        Reason.WAITING_FOR_CLASS,
+    }
+)
+"""The reasons that no error has."""
 
 
 class NixImageError(Exception):

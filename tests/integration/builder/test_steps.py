@@ -190,3 +190,21 @@ def test_a_step_that_is_asked_to_stop_says_so_and_takes_its_builders_along(
         process.stdout.close()
     failure = pod.failure()
     assert (failure.reason, failure.retryable) == (Reason.BUILD_INTERRUPTED, True)
+
+
+def test_publish_follows_no_link_that_build_left(pod: Pod, tmp_path: Path) -> None:
+    """It would read, and perhaps quote, what only `publish` may see."""
+    secret = tmp_path / "secret"
+    secret.write_text('{"private_key": "s3cret"}')
+    (pod.work / "outputs.json").symlink_to(secret)
+    assert publish_step(pod.environment) == EXIT_RETRYABLE
+    assert "s3cret" not in pod.termination_log.read_text()
+    assert pod.failure().reason is Reason.BUILD_INTERRUPTED
+
+
+def test_publish_waits_at_no_pipe_that_build_left(pod: Pod) -> None:
+    os.mkfifo(pod.work / "outputs.json")
+    start = time.monotonic()
+    assert publish_step(pod.environment) == EXIT_RETRYABLE
+    assert time.monotonic() - start < 5
+    assert pod.failure().reason is Reason.RESULT_INVALID

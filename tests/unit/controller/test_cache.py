@@ -3,8 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from niximage.controller.cache import Cache, CachedImage
-from niximage.controller.views import JobState, JobView
+from niximage.controller.views import ATTEMPT, JobState, JobView
 
 
 def image(name: str, version: int, uid: str = "u-1") -> CachedImage:
@@ -146,3 +148,16 @@ def test_a_job_is_read_from_its_conditions() -> None:
     assert JobView.from_json(body).failed_for == "DeadlineExceeded"
     body["metadata"]["deletionTimestamp"] = "2026-05-04T12:01:00Z"
     assert JobView.from_json(body).state is JobState.DELETING
+
+
+@pytest.mark.parametrize("attempt", ["9" * 5000, "-1", "1e9", "²", ""])
+def test_an_annotation_that_somebody_made_up_is_no_crash(attempt: str) -> None:
+    """Whoever may create Jobs can label one as ours: it must not blind the operator."""
+    metadata = {
+        "name": "fake",
+        "namespace": "evil",
+        "uid": "j-1",
+        "creationTimestamp": "2026-05-04T12:00:00Z",
+        "annotations": {ATTEMPT: attempt},
+    }
+    assert JobView.from_json({"metadata": metadata}).attempt == 1

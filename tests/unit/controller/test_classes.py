@@ -86,6 +86,7 @@ def from_git(url: str) -> dict[str, Any]:
         ("https://git.example.org/team/", "https://git.example.org/team/set", True),
         ("https://git.example.org/team/", "https://git.example.org/other/set", False),
         ("https://git.example.org/team/", "https://git.example.org/team/../other", False),
+        ("https://git.example.org/team/", "https://git.example.org/team/%2e%2E/other", False),
         ("https://git.example.org/", "https://git.example.org.evil.net/set", False),
         ("https://git.example.org/", "https://git.example.org@evil.net/set", False),
         ("https://git.example.org/", "http://git.example.org/set", False),

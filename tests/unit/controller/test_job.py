@@ -105,3 +105,11 @@ def test_whether_builds_are_allowed_travels_to_the_steps() -> None:
     for allowed, word in ((True, "Allowed"), (False, "Forbidden")):
         for container in containers(manifest(replace(SETTINGS, local_builds=allowed))).values():
             assert environment(container)["NIXIMAGE_LOCAL_BUILDS"] == word
+
+
+def test_everything_that_a_step_may_write_to_is_bounded() -> None:
+    pod = manifest()["spec"]["template"]["spec"]
+    limits = {v["name"]: v.get("emptyDir", {}).get("sizeLimit") for v in pod["volumes"]}
+    assert all(limits.values()), limits
+    for container in containers(manifest()).values():
+        assert container["resources"]["limits"]["memory"]

@@ -8,7 +8,7 @@ import pytest
 from niximage.api.build import BuildFailure, PublishResult
 from niximage.controller.outcome import outcome
 from niximage.controller.views import Absent, JobState
-from niximage.errors import NixImageError, Reason, Retryable, Terminal
+from niximage.errors import NO_FAILURES, NixImageError, Reason, Retryable, Terminal
 from unit.controller.states import DIGEST, inputs, job, nix_image, result
 
 IMAGE = nix_image()
@@ -158,3 +158,31 @@ def test_the_newest_pod_counts() -> None:
 
 def test_inputs_are_told_apart_from_their_revisions() -> None:
     assert inputs(IMAGE, "a" * 40) != inputs(IMAGE, "b" * 40)
+
+
+def test_a_build_step_that_claims_a_result_is_not_heard() -> None:
+    """Only `publish` has a say, and what it left empty `build` cannot fill."""
+    message = result(IMAGE).to_message().decode()
+    said = outcome(SUCCEEDED, [pod(build=ended(0, message), publish=ended(0))])
+    assert isinstance(said, Retryable)
+    assert said.reason is Reason.RESULT_INVALID
+    assert error_of(pod(build=ended(1, message))).reason is Reason.BUILD_INTERRUPTED
+
+
+@pytest.mark.parametrize("reason", sorted(NO_FAILURES))
+def test_a_failure_cannot_call_itself_something_good(reason: Reason) -> None:
+    message = BuildFailure(reason=reason, message="all is well").to_message().decode()
+    assert error_of(pod(build=ended(65, message))).reason is Reason.BUILD_INTERRUPTED
+
+
+def test_a_build_that_fills_the_disk_is_told_which_and_not_repeated() -> None:
+    """The kubelet's own words; the steps only say that they were killed."""
+    evicted = pod(build=ended(137))
+    words = 'Usage of EmptyDir volume "nix" exceeds the limit "20Gi". '
+    evicted["status"] |= {"reason": "Evicted", "message": words}
+    error = error_of(evicted)
+    assert isinstance(error, Terminal)
+    assert error.reason is Reason.OUT_OF_DISK
+    assert words.strip() in error.message
+    evicted["status"]["message"] = "The node was low on resource: memory."
+    assert error_of(evicted).reason is not Reason.OUT_OF_DISK

@@ -192,3 +192,14 @@ def test_caps_hold_and_everybody_is_served(
         for key in builds.end(ended):
             assert builds.ask(key) is Turn.GRANTED
     assert done == {image for image, _ in asks}
+
+
+def test_jobs_that_a_tenant_labels_as_builds_take_nobody_elses_places() -> None:
+    builds = Builds()
+    for number in range(50):
+        fake = replace(JOB, namespace="evil", name=f"fake-{number}", build_class="gpu")
+        builds.jobs["evil", str(number)] = fake
+    assert builds.ask("a/1") is Turn.GRANTED
+    caps = replace(CAPS, of_class=3, class_namespace=1)
+    assert builds.ask("b/1", caps=caps, build_class="gpu") is Turn.GRANTED
+    assert "waiting" in words(builds.ask("evil/1"))

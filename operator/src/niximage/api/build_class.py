@@ -6,7 +6,7 @@ any class the operator's own settings do. What a class leaves out is as the oper
 """
 
 from typing import Annotated, Final, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -165,4 +165,6 @@ def _covers(pattern: str, url: str) -> bool:
     ours, theirs = urlsplit(pattern), urlsplit(url)
     # Compared in parts: a prefix of the text alone would take user:password@ for a host.
     same = (ours.scheme, ours.netloc) == (theirs.scheme, theirs.netloc)
-    return same and theirs.path.startswith(ours.path) and ".." not in theirs.path.split("/")
+    # Some servers decode a path before they look at its dots.
+    climbs = ".." in unquote(theirs.path).split("/")
+    return same and theirs.path.startswith(ours.path) and not climbs

@@ -3,13 +3,13 @@
 from typing import Annotated, Any, Final, Self
 
 import pydantic
-import yaml
 from pydantic import ConfigDict, Field, model_validator
 
 from niximage.api.base import API_VERSION, Model, cel
 from niximage.api.spec import NixImageSpec
 from niximage.api.status import NixImageStatus
-from niximage.errors import Reason, Terminal
+from niximage.api.yaml_file import load_yaml
+from niximage.errors import Reason, Terminal, plain_text
 
 KIND: Final = "NixImage"
 PLURAL: Final = "niximages"
@@ -21,7 +21,8 @@ REQUESTED_AT: Final = "reconcile.fluxcd.io/requestedAt"
 FORCE_AT: Final = "reconcile.fluxcd.io/forceAt"
 """With the same value as `REQUESTED_AT`: build again what is published already."""
 
-FILE_LIMIT: Final = 1 << 20  # bytes of a file; etcd takes no larger object either
+_SHOWN: Final = 20  # problems, in a message
+_LONG: Final = 10**18  # Python shows no number of thousands of digits
 
 
 class Metadata(Model):
@@ -86,23 +87,22 @@ def load_file(text: str | bytes, where: str) -> NixImage:
     Raises:
         Terminal: not YAML, not a NixImage, or a field out of its bounds.
     """
-    if len(text) > FILE_LIMIT:
-        raise Terminal(Reason.INVALID_SPEC, f"{where} is larger than {FILE_LIMIT} bytes")
     try:
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Terminal(Reason.INVALID_SPEC, f"{where} is not YAML: {error}") from None
+        document = load_yaml(text)
+    except ValueError as error:
+        raise Terminal(Reason.INVALID_SPEC, f"{where} is {plain_text(str(error), 500)}") from None
     if not isinstance(document, dict):
         raise Terminal(
             Reason.INVALID_SPEC,
             f"{where} holds no object",
             hint=f"Start with apiVersion: {API_VERSION} and kind: {KIND}",
         )
-    if document.get("apiVersion") != API_VERSION or document.get("kind") != KIND:
+    version, kind = document.get("apiVersion"), document.get("kind")
+    if (version, kind) != (API_VERSION, KIND):
+        # A list may be written in a few bytes, and yet be endless to show.
+        shown = "/".join(x[:80] if isinstance(x, str) else "?" for x in (version, kind))
         raise Terminal(
-            Reason.INVALID_SPEC,
-            f"{where} is {document.get('apiVersion')}/{document.get('kind')}, "
-            f"not {API_VERSION}/{KIND}",
+            Reason.INVALID_SPEC, f"{where} is {plain_text(shown, 200)}, not {API_VERSION}/{KIND}"
         )
     document.pop("status", None)
     metadata = document.get("metadata")
@@ -119,9 +119,13 @@ def load_file(text: str | bytes, where: str) -> NixImage:
 def explain(error: pydantic.ValidationError) -> str:
     """A validation error in one line per field: its path, then what is wrong with it."""
     lines = []
-    for problem in error.errors(include_url=False, include_context=False):
+    problems = error.errors(include_url=False, include_context=False)
+    for problem in problems[:_SHOWN]:
         path = ".".join(str(part) for part in problem["loc"]) or "spec"
         given: Any = problem.get("input")
-        shown = f" (got {given!r:.80})" if isinstance(given, str | int | float) else ""
-        lines.append(f"{path}: {problem['msg']}{shown}")
+        plain = isinstance(given, str | float) or (type(given) is int and abs(given) < _LONG)
+        shown = f" (got {given!r:.80})" if plain else ""
+        lines.append(plain_text(f"{path}: {problem['msg']}{shown}", 400))
+    if len(problems) > _SHOWN:
+        lines.append(f"and {len(problems) - _SHOWN} more")
     return "\n".join(lines)

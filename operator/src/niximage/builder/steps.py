@@ -6,6 +6,7 @@ the kubelet reads it. A bug of ours is told in one line there; its traceback goe
 
 import os
 import signal
+import stat
 import sys
 import tempfile
 import traceback
@@ -113,7 +114,11 @@ def _step(step: Callable[[BuilderSettings, Path], bytes], environment: Mapping[s
 
 def _read_outputs(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        # The first step may have left a link to a file of ours, or a pipe to wait at.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 (a Path opens no descriptor)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise Retryable(Reason.RESULT_INVALID, f"{path} is no file", hint="Build it again")
             return file.read(OUTPUTS_LIMIT + 1)
     except OSError as error:
         raise Retryable(

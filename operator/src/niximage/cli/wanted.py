@@ -11,9 +11,10 @@ import pydantic
 
 from niximage.api.base_image import REGISTRY_REPOSITORY_PATTERN, Base, NixImageReference
 from niximage.api.build import PinnedBase, PinnedSource
-from niximage.api.image import FILE_LIMIT, Metadata, NixImage, explain, load_file
+from niximage.api.image import Metadata, NixImage, explain, load_file
 from niximage.api.source import NixpkgsSource, Source
 from niximage.api.spec import SHA256_PATTERN, NixImageSpec
+from niximage.api.yaml_file import FILE_LIMIT
 from niximage.bucket.keys import is_repository
 from niximage.errors import Reason, Terminal
 from niximage.nix.programs import NixStore

@@ -15,7 +15,7 @@ from niximage.api.build import (
 )
 from niximage.controller.pod import BUILD, PUBLISH
 from niximage.controller.views import Absent, JobState, JobView
-from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
+from niximage.errors import NO_FAILURES, NixImageError, Reason, Retryable, Terminal, plain_text
 
 KILLED: Final = 137  # 128 + SIGKILL, what the kernel's out-of-memory killer leaves
 
@@ -42,6 +42,8 @@ def outcome(job: JobView, pods: list[dict[str, Any]]) -> PublishResult | NixImag
         if job.state is JobState.SUCCEEDED:
             return Absent.ABSENT
         return _interrupted(job, "its pod is gone")
+    if (evicted := _evicted(newest)) is not None:
+        return evicted
     steps = _terminated(newest)
     publish = steps.get(PUBLISH)
     if job.state is JobState.SUCCEEDED:
@@ -53,6 +55,22 @@ def outcome(job: JobView, pods: list[dict[str, Any]]) -> PublishResult | NixImag
             return _failure(job, newest["metadata"]["name"], step, ended)
     reason = (newest.get("status") or {}).get("reason") or job.failed_for or "no step failed"
     return _interrupted(job, plain_text(str(reason), 200))
+
+
+def _evicted(pod: dict[str, Any]) -> Terminal | None:
+    """Why a pod had to go that filled more disk than it may: its steps only say that they died.
+
+    One that had to make room for others is not meant: the Job makes it anew by itself.
+    """
+    status = pod.get("status") or {}
+    words = str(status.get("message") or "")
+    if status.get("reason") != "Evicted" or "exceed" not in words:
+        return None
+    return Terminal(
+        Reason.OUT_OF_DISK,
+        f"the build filled more disk than it may: {plain_text(words, 300)}",
+        hint="Ask for less, or ask the operator's admin for a NixBuildClass with a larger store",
+    )
 
 
 def _terminated(pod: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -88,6 +106,8 @@ def _failure(job: JobView, pod: str, step: str, ended: dict[str, Any]) -> NixIma
     try:
         failure = read_message(BuildFailure, ended.get("message", ""), MESSAGE_LIMIT)
     except Retryable:
+        failure = None
+    if failure is None or failure.reason in NO_FAILURES:
         return _interrupted(
             job,
             f"the {step} step ended with exit code {ended.get('exitCode')}; "

@@ -19,6 +19,7 @@ from niximage.controller.views import CreateJob
 USER: Final = 1000  # as the Containerfile makes it
 HOME: Final = "/home/niximage"
 WORK: Final = "/build"
+HOME_LIMIT: Final = "1Gi"  # Nix's caches of evaluations
 BUILD: Final = "build"
 PUBLISH: Final = "publish"
 
@@ -73,9 +74,9 @@ def pod(image: NixImage, create: CreateJob, settings: Settings) -> Json:
             {"name": "nix", **_store(settings)},
             {"name": "work", "emptyDir": {"sizeLimit": "16Mi"}},
             *(
-                {"name": f"{kind}-{step}", "emptyDir": {}}
+                {"name": f"{kind}-{step}", "emptyDir": {"sizeLimit": limit}}
                 for step in (BUILD, PUBLISH)
-                for kind in ("home", "tmp")
+                for kind, limit in (("home", HOME_LIMIT), ("tmp", settings.resources.scratch_limit))
             ),
             *bucket_volumes,
         ],

@@ -19,6 +19,7 @@ class Resources:
     memory_request: str = "512Mi"
     memory_limit: str = "4Gi"
     store_limit: str = "20Gi"
+    scratch_limit: str = "20Gi"  # of each step: sources and what builds; layers on their way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,7 +161,7 @@ class Turns:
                 del heads[namespace]
             ask = self._waiting[key]
             if use.full(ask):
-                if use.total >= ask.caps.total:
+                if use.total(ask.caps) >= ask.caps.total:
                     break
                 continue
             use.add(namespace, ask.build_class)
@@ -173,9 +173,7 @@ class Use:
     """How many builds run, counted in each way that a cap may hold for."""
 
     def __init__(self) -> None:
-        self.total = 0
         self.by_namespace: Counter[str] = Counter()
-        self.by_class: Counter[str] = Counter()
         self.by_both: Counter[tuple[str, str]] = Counter()
 
     @classmethod
@@ -190,19 +188,30 @@ class Use:
 
     def add(self, namespace: str, build_class: str) -> None:
         """One more."""
-        self.total += 1
         self.by_namespace[namespace] += 1
-        self.by_class[build_class] += 1
         self.by_both[build_class, namespace] += 1
+
+    def total(self, caps: Caps) -> int:
+        """All builds, of no namespace more than it may have at once.
+
+        Whoever may create Jobs can label as many as they like as builds: they take places of
+        their own namespace, never of others.
+        """
+        return sum(min(count, caps.namespace) for count in self.by_namespace.values())
+
+    def of_class(self, name: str, caps: Caps) -> int:
+        """All builds of a class, counted in the same way."""
+        most = caps.namespace if caps.class_namespace is None else caps.class_namespace
+        return sum(min(n, most) for (found, _), n in self.by_both.items() if found == name)
 
     def full(self, ask: Ask) -> str:
         """The cap that a build would go over, in words; "" where there is room."""
         caps, namespace, name = ask.caps, ask.key[0], ask.build_class
-        if self.total >= caps.total:
+        if self.total(caps) >= caps.total:
             return f"all {caps.total} builds that may run at once are running"
         if self.by_namespace[namespace] >= caps.namespace:
             return f"all {caps.namespace} builds that this namespace may run at once are running"
-        if caps.of_class is not None and self.by_class[name] >= caps.of_class:
+        if caps.of_class is not None and self.of_class(name, caps) >= caps.of_class:
             return f"all {caps.of_class} builds that the class {name} allows are running"
         if (
             caps.class_namespace is not None

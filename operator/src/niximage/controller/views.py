@@ -19,6 +19,7 @@ MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "niximage-operator"
 
 _ENDS: Final = ("Complete", "Failed")
+_DIGITS: Final = 6  # of an attempt's number
 
 
 class JobState(enum.Enum):
@@ -99,7 +100,7 @@ class JobView:
             owner=next((o["uid"] for o in owners if o.get("controller")), ""),
             image=labels.get(IMAGE_LABEL, ""),
             input_hash=annotations.get(INPUT_HASH, ""),
-            attempt=int(attempt) if attempt.isdecimal() else 1,
+            attempt=_number(attempt),
             state=state,
             failed_for=conditions.get("Failed", {}).get("reason", ""),
             created=created,
@@ -109,6 +110,11 @@ class JobView:
             queue=labels.get(QUEUE_LABEL, ""),
             suspended=bool((job.get("spec") or {}).get("suspend")),
         )
+
+
+def _number(text: str) -> int:
+    """A count from an annotation, which everybody may write who may write Jobs."""
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else 1
 
 
 @dataclass(frozen=True, slots=True)
