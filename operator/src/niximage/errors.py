@@ -112,7 +112,13 @@ class NixImageError(Exception):
 
 
 class Retryable(NixImageError):  # noqa: N818 (reads as what to do: `except Retryable`)
-    """The same input may succeed later: network, bucket, API server, an evicted pod."""
+    """The same input may succeed later: network, bucket, API server, an evicted pod.
+
+    Attributes:
+        retry_after: seconds that a server asked us to wait, or 0.
+    """
+
+    retry_after: float = 0.0
 
 
 class Terminal(NixImageError):  # noqa: N818 (reads as what to do: `except Terminal`)

@@ -106,6 +106,29 @@ def test_memory_and_time_that_ran_out_get_one_more_chance(error: Terminal) -> No
     assert tries(nix_image(build={"retry": {"limit": 0}}), error) == []
 
 
+def test_a_server_that_asks_for_time_gets_it() -> None:
+    error = Retryable(Reason.CLUSTER_UNAVAILABLE, "the API server answers 429")
+    error.retry_after = 40
+    image = seen(nix_image())
+    image, decision = step(image, observe(source=pinned(), refused=error))
+    assert decision.requeue_after == 40
+
+
+@pytest.mark.parametrize(
+    ("jump", "waits"),
+    [(0, True), (-30, True), (-86_400, False), (86_400, False)],
+    ids=["none", "another replica's clock", "back", "forth"],
+)
+def test_a_clock_that_is_set_delays_no_retry(jump: float, waits: bool) -> None:
+    image = fail(seen(nix_image()), EVICTED, 1, NOW)
+    failed = job(image, JobState.FAILED)
+    later = NOW + dt.timedelta(seconds=jump)
+    _, decision = step(image, observe(jobs=(failed,), source=pinned()), later)
+    assert (decision.effects == ()) == waits
+    if waits:
+        assert decision.requeue_after == 15 - jump
+
+
 def test_who_gives_up_says_after_how_many_tries_and_what_to_do() -> None:
     image = seen(nix_image(build={"retry": {"limit": 1}}))
     image = fail(image, EVICTED, 1, NOW)

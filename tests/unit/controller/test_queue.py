@@ -78,6 +78,11 @@ async def test_failures_wait_longer_and_longer_until_forgotten(queue: KeyedQueue
     assert queue.add_failed("a") == 0.01
 
 
+async def test_who_asks_for_time_gets_it(queue: KeyedQueue[str]) -> None:
+    assert queue.add_failed("a", at_least=0.2) == 0.2
+    assert queue.add_failed("a", at_least=0.001) == 0.02
+
+
 @given(st.lists(st.sampled_from(["add a", "add b", "get", "done a", "done b"]), max_size=60))
 def test_no_key_is_lost_or_busy_twice(steps: list[str]) -> None:
     async def play() -> None:

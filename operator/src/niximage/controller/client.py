@@ -29,6 +29,7 @@ from niximage.errors import Reason, Retryable, Terminal, plain_text
 TIMEOUT: Final = 30.0  # seconds of one call
 REVIEW_TIMEOUT: Final = 5.0  # seconds of a review: somebody waits for a pull
 PAGE: Final = 500  # objects of one page of a list
+RETRY_AFTER_LIMIT: Final = 300.0  # seconds that a server may ask us to wait
 IN_CLUSTER_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 _IMAGES: Final = f"/apis/{GROUP}/{VERSION}"
@@ -380,11 +381,13 @@ class ApiServer:
                 response = await self._client.call_api(*request, _request_timeout=timeout)
                 data: bytes = await response.read()  # type: ignore[no-untyped-call]
         except kubernetes.ApiException as error:
-            raise _refused(error.status, error.body or str(error.reason)) from None
+            after = (error.headers or {}).get("Retry-After")
+            raise _refused(error.status, error.body or str(error.reason), after) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _silent(error) from None
         if not _is_good(response.status):
-            raise _refused(response.status, data.decode("utf-8", "replace"))
+            after = response.headers.get("Retry-After")
+            raise _refused(response.status, data.decode("utf-8", "replace"), after)
         return data
 
     async def _pieces(
@@ -432,8 +435,15 @@ def _silent(error: Exception) -> Retryable:
     )
 
 
-def _refused(status: int | None, body: str) -> Retryable:
-    """The API server's refusal, in its own words."""
+def _refused(status: int | None, body: str, retry_after: str | None = None) -> Retryable:
+    """The API server's refusal, in its own words, with the time that it asks for."""
+    refusal = _refusal(status, body)
+    if retry_after and retry_after.isdecimal():
+        refusal.retry_after = min(float(retry_after), RETRY_AFTER_LIMIT)
+    return refusal
+
+
+def _refusal(status: int | None, body: str) -> Retryable:
     try:
         words = str(json.loads(body)["message"])
     except (ValueError, KeyError, TypeError):

@@ -16,8 +16,9 @@ from niximage.controller.case import Case, Decision
 from niximage.controller.history import with_build
 from niximage.controller.views import JobView
 from niximage.controller.words import pinned_words
-from niximage.errors import NixImageError, Reason, Terminal, plain_text
+from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
 
+SKEW: Final = dt.timedelta(minutes=1)  # by which the clocks of two replicas may differ
 _ONCE_MORE: Final = frozenset({Reason.OUT_OF_MEMORY, Reason.BUILD_TIMEOUT})
 _OF_PUBLISHING: Final = frozenset(
     {Reason.BUCKET_UNAVAILABLE, Reason.RESULT_INVALID, Reason.DIGEST_MISMATCH}
@@ -61,7 +62,7 @@ def failed(
         attempts=attempts,
         tries=tries,
         last_failure_time=case.now,
-        next_retry_time=case.now + dt.timedelta(seconds=_delay(case, tries)) if again else None,
+        next_retry_time=case.now + _delay(case, error, tries) if again else None,
     )
     if before is not None and not again and _same(before, failure):
         failure = before  # asked again, and told the same: nothing to write
@@ -111,9 +112,14 @@ def another_chance(case: Case) -> Failure | None:
 
 
 def wait_of(failure: Failure, now: dt.datetime) -> float:
-    """Seconds until a failure is tried again: endless for one that only new input can mend."""
+    """Seconds until a failure is tried again: endless for one that only new input can mend.
+
+    A failure of the future is one of before the clock was set back: its delay says nothing.
+    """
     if failure.next_retry_time is None:
         return inf
+    if failure.last_failure_time - now > SKEW:
+        return 0.0
     return (failure.next_retry_time - now).total_seconds()
 
 
@@ -125,12 +131,14 @@ def _again(case: Case, error: NixImageError, tries: int, job: JobView | None) ->
     return job is None or tries <= limit
 
 
-def _delay(case: Case, tries: int) -> float:
-    """Seconds before the next try: twice as many each time."""
+def _delay(case: Case, error: NixImageError, tries: int) -> dt.timedelta:
+    """The time before the next try: twice as long each time, and what a server asked for."""
     retry, settings = case.image.spec.build.retry, case.settings
     first = seconds(retry.min_backoff) if retry.min_backoff else settings.retry_delay
     longest = seconds(retry.max_backoff) if retry.max_backoff else settings.retry_delay_limit
-    return min(first * 2.0 ** min(tries - 1, 32), max(longest, first))
+    delay = min(first * 2.0 ** min(tries - 1, 32), max(longest, first))
+    asked = error.retry_after if isinstance(error, Retryable) else 0.0
+    return dt.timedelta(seconds=max(delay, asked))
 
 
 def _same(before: Failure, after: Failure) -> bool:

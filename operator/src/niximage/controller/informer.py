@@ -19,6 +19,7 @@ from niximage.api.base import GROUP, VERSION
 from niximage.api.build_class import CLASS_PLURAL
 from niximage.api.image import PLURAL
 from niximage.controller.views import MANAGED_BY, MANAGER
+from niximage.errors import Reason, Retryable, plain_text
 
 Seen = Callable[[str, dict[str, Any]], None]
 """Called with a kind's plural and a watch event: {"type": …, "object": …}."""
@@ -35,6 +36,9 @@ async def watch(
             seconds more to end on a signal: it waits for the waiter on this very event.
         namespaces: the only ones to look into; none for all. Classes, which belong to no
             namespace, are watched only together with all.
+
+    Raises:
+        Retryable: the API server does not let us watch, or was away for too long.
     """
     registry = kopf.OperatorRegistry()
 
@@ -58,14 +62,21 @@ async def watch(
 
     # What kopf says of its own handlers tells an admin nothing.
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    await kopf.operator(
-        registry=registry,
-        settings=_settings(),
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-        standalone=True,
-        stop_flag=stop,
-    )
+    try:
+        await kopf.operator(
+            registry=registry,
+            settings=_settings(),
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            standalone=True,
+            stop_flag=stop,
+        )
+    except Exception as error:  # what a watch may end with, kopf does not export
+        raise Retryable(
+            Reason.CLUSTER_UNAVAILABLE,
+            f"the watch ended: {plain_text(str(error), 600)}",
+            hint="This process ends, so that a new one starts with a full list",
+        ) from error
 
 
 def _in_a_pod(**kwargs: Any) -> kopf.ConnectionInfo | None:

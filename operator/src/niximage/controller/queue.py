@@ -72,11 +72,20 @@ class KeyedQueue(Generic[Key]):
         heapq.heappush(self._delayed, (due, self._count, key))
         self._arm()
 
-    def add_failed(self, key: Key) -> float:
-        """Add a key after its backoff, which doubles until `forget`; returns the delay."""
+    def add_failed(self, key: Key, at_least: float = 0.0) -> float:
+        """Add a key after its backoff, which doubles until `forget`.
+
+        Args:
+            key: what went wrong.
+            at_least: seconds that somebody asked us to wait.
+
+        Returns:
+            The delay in seconds.
+        """
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         delay = min(self._backoff * 2.0 ** min(failures, 32), self._backoff_limit)
+        delay = max(delay, at_least)
         delay *= 1 + 0.1 * self._jitter()
         self.add_after(key, delay)
         return delay

@@ -182,7 +182,8 @@ class Operator:
                 self._queue.add_failed(key)  # somebody wrote in between; the event is on its way
             except NixImageError as error:
                 result = "refused"
-                delay = self._queue.add_failed(key)
+                after = error.retry_after if isinstance(error, Retryable) else 0.0
+                delay = self._queue.add_failed(key, at_least=after)
                 log.warning("%s/%s: %s; again in %.1f s", *key, error, delay)
             except TimeoutError:
                 result = "timeout"
