@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from niximage.bucket.publish import publish_manifest, put_blob
 from niximage.bucket.store import ObjectStore
-from niximage.image.descriptor import CONFIG, LAYER_GZIP, MANIFEST, Descriptor
+from niximage.image.descriptor import CONFIG, INDEX, LAYER_GZIP, MANIFEST, Descriptor
+from niximage.image.documents import index_document
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,37 @@ class TinyImage:
         return publish_manifest(store, repository, self.manifest, tags=tags)
 
 
-def tiny_image(*files: bytes) -> TinyImage:
+@dataclass(frozen=True)
+class TinyIndex:
+    """Two images, and the index over them."""
+
+    members: tuple[TinyImage, ...]
+
+    @property
+    def content(self) -> bytes:
+        systems = ("x86_64-linux", "aarch64-linux")
+        described = [Descriptor.of(MANIFEST, each.manifest) for each in self.members]
+        return index_document(list(zip(systems, described, strict=True)))
+
+    @property
+    def digest(self) -> str:
+        return Descriptor.of(INDEX, self.content).digest
+
+    def publish(self, store: ObjectStore, repository: str, *tags: str) -> Descriptor:
+        """Write all of it, members first."""
+        for member in self.members:
+            member.publish(store, repository)
+        return publish_manifest(store, repository, self.content, tags=tags)
+
+
+def tiny_index(name: str = "") -> TinyIndex:
+    """An image for two platforms, which share a layer."""
+    amd64 = tiny_image(b"shared", f"amd64 {name}".encode())
+    arm64 = tiny_image(b"shared", f"arm64 {name}".encode(), architecture="arm64")
+    return TinyIndex((amd64, arm64))
+
+
+def tiny_image(*files: bytes, architecture: str = "amd64") -> TinyImage:
     """An image of one layer per file."""
     layers: dict[Descriptor, bytes] = {}
     diff_ids = []
@@ -53,7 +84,7 @@ def tiny_image(*files: bytes) -> TinyImage:
         layers[Descriptor.of(LAYER_GZIP, blob)] = blob
     config = json.dumps(
         {
-            "architecture": "amd64",
+            "architecture": architecture,
             "os": "linux",
             "config": {},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},

@@ -1,6 +1,6 @@
 """Images that the bucket has under another name need links, and no build."""
 
-from integration.tiny import tiny_image
+from integration.tiny import tiny_image, tiny_index
 from niximage.bucket import ObjectStore, keys
 from niximage.bucket.images import verify_image
 from niximage.bucket.known import find_image
@@ -52,4 +52,29 @@ def test_an_image_that_lost_a_blob_gets_no_name(store: ObjectStore) -> None:
     assert found is not None
     store.delete(found)
     assert find_image(store, "team-a", "team-a/other", INPUTS) is None
+    assert list(store.list(keys.repository_prefix("team-a/other"))) == []
+
+
+def test_an_index_gets_another_name_with_all_its_members(store: ObjectStore) -> None:
+    index = tiny_index()
+    build = BUILD.model_copy(update={"digest": index.digest})
+    index.publish(store, BUILD.repository)
+    save_build(store, "team-a", INPUTS, build)
+    found = find_image(store, "team-a", "team-a/other", INPUTS)
+    assert found is not None
+    assert found.digest == index.digest
+    assert len(verify_image(store, "team-a/other", index.digest)) == 2
+    for member in index.members:
+        verify_image(store, "team-a/other", member.digest)
+
+
+def test_an_index_that_lost_a_blob_of_a_member_is_not_found(store: ObjectStore) -> None:
+    index = tiny_index()
+    index.publish(store, BUILD.repository)
+    save_build(store, "team-a", INPUTS, BUILD.model_copy(update={"digest": index.digest}))
+    found = store.stat(keys.blob(index.members[1].layers[1][0].digest))
+    assert found is not None
+    store.delete(found)
+    for repository in (BUILD.repository, "team-a/other"):
+        assert find_image(store, "team-a", repository, INPUTS) is None
     assert list(store.list(keys.repository_prefix("team-a/other"))) == []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.tiny import TinyImage, tiny_image
+from integration.tiny import TinyImage, tiny_image, tiny_index
 from niximage.bucket import ObjectStore, keys
 from niximage.bucket.images import list_tags, read_manifest, resolve_tag, verify_image
 from niximage.bucket.publish import publish_manifest, put_blob
@@ -42,7 +42,7 @@ def test_a_published_image_is_there_by_digest_and_by_tag(store: ObjectStore) -> 
     assert read_manifest(store, REPOSITORY, published.digest) == IMAGE.manifest
     assert resolve_tag(store, REPOSITORY, "v1") == published.digest
     assert list(list_tags(store, REPOSITORY)) == ["latest", "v1"]
-    manifest = verify_image(store, REPOSITORY, published.digest)
+    (manifest,) = verify_image(store, REPOSITORY, published.digest)
     assert set(manifest.blobs) == set(IMAGE.blobs)
     assert manifest.size == sum(len(content) for content in IMAGE.blobs.values())
 
@@ -224,3 +224,82 @@ def test_verification_recomputes_the_manifest_s_digest(store: ObjectStore) -> No
     store.replace(keys.blob(IMAGE.digest), IMAGE.manifest.replace(b"amd64", b"arm64") + b" ")
     with pytest.raises(Retryable, match="does not have this digest"):
         verify_image(store, REPOSITORY, IMAGE.digest)
+
+
+# Several platforms -------------------------------------------------------------------------------
+
+INDEX = tiny_index()
+
+
+def test_an_index_is_verified_with_its_members(store: ObjectStore) -> None:
+    published = INDEX.publish(store, REPOSITORY, "latest")
+    assert published.digest == INDEX.digest
+    manifests = verify_image(store, REPOSITORY, INDEX.digest, keep=True)
+    assert [set(each.blobs) for each in manifests] == [set(each.blobs) for each in INDEX.members]
+
+
+def test_a_writer_of_an_index_killed_at_any_step_leaves_no_partial_image(
+    store: ObjectStore,
+) -> None:
+    for step in range(100):
+
+        def die(number: int, step: int = step) -> None:
+            if number == step:
+                raise StoppedError
+
+        try:
+            INDEX.publish(Watched(store, die), REPOSITORY, "latest")
+        except StoppedError:
+            _all_visible_images_are_whole(store)
+        else:
+            break
+    else:
+        pytest.fail("the writer never came through")
+    assert step > 12
+    assert resolve_tag(store, REPOSITORY, "latest") == INDEX.digest
+
+
+def test_an_index_without_a_member_is_not_published(store: ObjectStore) -> None:
+    INDEX.members[0].publish(store, REPOSITORY)
+    INDEX.members[1].publish(store, "team-a/other")
+    with pytest.raises(Retryable, match=f"{INDEX.members[1].digest} was not published to team-a"):
+        publish_manifest(store, REPOSITORY, INDEX.content)
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [
+        (lambda i: keys.revision_link(REPOSITORY, i.digest), "is not in"),
+        (lambda i: keys.blob(i.digest), "is not in"),
+        (lambda i: keys.blob(i.config[0].digest), "is not there"),
+        (lambda i: keys.layer_link(REPOSITORY, i.layers[1][0].digest), "is not linked"),
+    ],
+    ids=["revision", "manifest", "config", "link"],
+)
+def test_verification_of_an_index_says_what_a_member_lacks(
+    store: ObjectStore, lost: Callable[[TinyImage], str], told: str
+) -> None:
+    INDEX.publish(store, REPOSITORY)
+    _drop(store, lost(INDEX.members[1]))
+    with pytest.raises(Retryable, match=told) as caught:
+        verify_image(store, REPOSITORY, INDEX.digest)
+    assert caught.value.reason is Reason.RESULT_INVALID
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"size":', b'"size":1'),
+        (b"image.manifest.v1+json", b"image.index.v1+json"),
+    ],
+)
+def test_an_index_that_tells_wrongly_of_its_members_is_not_believed(
+    store: ObjectStore, old: bytes, new: bytes
+) -> None:
+    INDEX.publish(store, REPOSITORY)
+    wrong = INDEX.content.replace(old, new, 1)
+    digest = Descriptor.of("", wrong).digest
+    store.create(keys.blob(digest), wrong)
+    store.create(keys.revision_link(REPOSITORY, digest), digest.encode())
+    with pytest.raises(Retryable, match="is not what its index says"):
+        verify_image(store, REPOSITORY, digest)

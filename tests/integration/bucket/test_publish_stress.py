@@ -5,17 +5,17 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from integration.tiny import TinyImage, tiny_image
+from integration.tiny import TinyImage, TinyIndex, tiny_image, tiny_index
 from niximage.bucket import ObjectStore, keys
 from niximage.bucket.file import FileStore
 from niximage.bucket.images import has_blob, read_manifest, resolve_tag, verify_image
-from niximage.bucket.manifest import parse_manifest
+from niximage.bucket.manifest import parse_references
 from niximage.bucket.publish import publish_manifest
 from niximage.bucket.tags import move_tag
 from support.stores import WRITES, Hooked
@@ -37,15 +37,25 @@ def violations(store: ObjectStore, name: str) -> list[str]:
     content = read_manifest(store, REPOSITORY, digest)
     if content is None:
         return [f"manifest {digest}"]
-    return [
+    references = parse_references(content)
+    missing = [
+        member.digest
+        for member in references.manifests
+        if store.stat(keys.revision_link(REPOSITORY, member.digest)) is None
+    ]
+    for member in references.manifests:
+        missing += violations(store, member.digest)
+    return missing + [
         blob.digest
-        for blob in parse_manifest(content).blobs
+        for blob in references.blobs
         if not has_blob(store, REPOSITORY, blob.digest)
         or store.stat(keys.blob(blob.digest)) is None
     ]
 
 
-def poll_while(store: ObjectStore, images: list[TinyImage], write: Callable[[], None]) -> list[str]:
+def poll_while(
+    store: ObjectStore, images: Sequence[TinyImage | TinyIndex], write: Callable[[], None]
+) -> list[str]:
     """Poll with all readers while something writes; what they saw that was not whole."""
     names = [image.digest for image in images] + [f"tag-{n}" for n in range(len(images))]
     done = threading.Event()
@@ -72,7 +82,11 @@ def poll_while(store: ObjectStore, images: list[TinyImage], write: Callable[[], 
 
 def test_readers_during_writes_see_whole_images_only(tmp_path: Path) -> None:
     store = FileStore(tmp_path / "bucket")
-    images = [tiny_image(b"shared", f"image {n}".encode()) for n in range(PUBLISHES)]
+    # Every other one is for two platforms.
+    images = [
+        tiny_index(str(n)) if n % 2 else tiny_image(b"shared", f"image {n}".encode())
+        for n in range(PUBLISHES)
+    ]
 
     def write() -> None:
         with ThreadPoolExecutor(2) as pool:

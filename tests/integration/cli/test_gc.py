@@ -132,7 +132,7 @@ def test_a_file_is_attached_and_listed(
     assert done.stdout == f"{REPOSITORY}@{found.descriptor.digest}\n"
     assert found.artifact_type == "application/spdx+json"
     assert found.annotations == {"who": "me=you"}
-    manifest = verify_image(opened(folder), REPOSITORY, found.descriptor.digest)
+    (manifest,) = verify_image(opened(folder), REPOSITORY, found.descriptor.digest)
     content = opened(folder).read(keys.blob(manifest.layers[0].digest), limit=999)
     assert content == file.read_bytes()
     again = attach(program, folder, image, file, *arguments, "--json")

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from niximage.bucket.manifest import MANIFEST_LIMIT, media_type, parse_manifest, parse_references
+from niximage.bucket.manifest import (
+    MANIFEST_LIMIT,
+    Member,
+    media_type,
+    parse_index,
+    parse_manifest,
+    parse_references,
+)
 from niximage.errors import Reason, Retryable
 from niximage.image.descriptor import CONFIG, INDEX, LAYER_ZSTD, MANIFEST, Descriptor
 
@@ -88,6 +95,45 @@ def test_any_bytes_give_a_manifest_or_an_error(content: bytes) -> None:
 )
 def test_the_media_type_is_fit_for_a_header(content: bytes, expected: str) -> None:
     assert media_type(content) == expected
+
+
+def index_of(*platforms: Any, **changes: Any) -> bytes:
+    members = [
+        {**layer.to_json(), "platform": each}
+        for layer, each in zip(_LAYERS, platforms, strict=False)
+    ]
+    return json.dumps(
+        {"schemaVersion": 2, "mediaType": INDEX, "manifests": members} | changes
+    ).encode()
+
+
+def test_an_index_names_its_members_and_their_platforms() -> None:
+    arm = {"os": "linux", "architecture": "arm", "variant": "v7"}
+    found = parse_index(index_of({"os": "linux", "architecture": "amd64"}, arm, {"os": "x"}))
+    assert found == (
+        Member("linux/amd64", _LAYERS[0]),
+        Member("linux/arm/v7", _LAYERS[1]),
+        Member("", _LAYERS[2]),
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        document(),
+        index_of(),
+        index_of({}, mediaType=MANIFEST),
+        index_of(manifests="none"),
+        index_of(manifests=[{"digest": _CONFIG.digest}]),
+        index_of(manifests=[_CONFIG.to_json()] * 17000),
+        b"[]",
+    ],
+    ids=range(7),
+)
+def test_what_is_no_index_is_told(content: bytes) -> None:
+    with pytest.raises(Retryable, match="the manifest cannot be used") as caught:
+        parse_index(content)
+    assert len(str(caught.value)) < 1000
 
 
 def test_what_a_manifest_refers_to() -> None:

@@ -7,12 +7,13 @@ import pytest
 
 from niximage.api.spec import Config, EnvironmentVariable
 from niximage.errors import Terminal
-from niximage.image.descriptor import LAYER_ZSTD, Descriptor
+from niximage.image.descriptor import INDEX, LAYER_ZSTD, MANIFEST, Descriptor
 from niximage.image.documents import (
     ImageLayer,
     comment,
     config_descriptor,
     config_document,
+    index_document,
     manifest_document,
     platform,
 )
@@ -110,3 +111,21 @@ def test_a_comment_names_twenty_paths_at_most() -> None:
 def test_a_system_without_containers_is_refused() -> None:
     with pytest.raises(Terminal, match="x86_64-darwin"):
         platform("x86_64-darwin")
+
+
+def test_an_index_to_the_byte_in_any_order() -> None:
+    members = [
+        ("aarch64-linux", Descriptor(MANIFEST, "sha256:" + "a" * 64, 1)),
+        ("x86_64-linux", Descriptor(MANIFEST, "sha256:" + "b" * 64, 2)),
+    ]
+    document = index_document(members)
+    assert document == index_document(members[::-1])
+    kind = MANIFEST.encode()
+    assert document == (
+        b'{"manifests":['
+        b'{"digest":"sha256:' + b"b" * 64 + b'","mediaType":"' + kind + b'",'
+        b'"platform":{"architecture":"amd64","os":"linux"},"size":2},'
+        b'{"digest":"sha256:' + b"a" * 64 + b'","mediaType":"' + kind + b'",'
+        b'"platform":{"architecture":"arm64","os":"linux"},"size":1}],'
+        b'"mediaType":"' + INDEX.encode() + b'","schemaVersion":2}'
+    )

@@ -14,13 +14,15 @@ from niximage.bucket.manifest import (
     MANIFEST_LIMIT,
     Manifest,
     References,
+    media_type,
+    parse_index,
     parse_manifest,
     parse_references,
 )
 from niximage.bucket.store import ObjectStore
 from niximage.bucket.threads import in_parallel
 from niximage.errors import Reason, Retryable
-from niximage.image.descriptor import Descriptor
+from niximage.image.descriptor import INDEX, Descriptor
 
 LINK_SIZE: Final = 71  # `sha256:` and 64 digits; a newline more and Distribution answers 500
 _LINK_LIMIT: Final = 1024  # bytes that are read of a link, so that a wrong one can be shown
@@ -130,22 +132,40 @@ def missing_blobs(
 
 def verify_image(
     store: ObjectStore, repository: str, digest: str, *, keep: bool = False
-) -> Manifest:
+) -> tuple[Manifest, ...]:
     """Look whether an image can be pulled: link, manifest, and every blob with its link.
+
+    Of an index all that is looked at for each of its members.
 
     Args:
         store: the bucket.
         repository: where it is.
-        digest: which.
+        digest: of a manifest or an index.
         keep: whether to keep all of it from garbage collection, because it is to be used
             again and no status may name it yet.
 
     Returns:
-        What the manifest says.
+        What the manifest says, or those of an index, in its order.
 
     Raises:
         Retryable: with all that is missing, or the store fails.
     """
+    content = _manifest_there(store, repository, digest)
+    if media_type(content) != INDEX:
+        return (_verify_manifest(store, repository, digest, content, keep=keep),)
+    found = []
+    for member in parse_index(content):
+        named = member.descriptor
+        below = _manifest_there(store, repository, named.digest)
+        if (named.media_type, named.size) != (media_type(below), len(below)):
+            problem = f"{named.digest} is not what its index says"
+            raise _not_whole(store, repository, digest, [problem])
+        found.append(_verify_manifest(store, repository, named.digest, below, keep=keep))
+    _check_blobs(store, repository, digest, (), keep=keep)
+    return tuple(found)
+
+
+def _manifest_there(store: ObjectStore, repository: str, digest: str) -> bytes:
     content = read_manifest(store, repository, digest)
     if content is None:
         raise Retryable(
@@ -153,18 +173,32 @@ def verify_image(
             f"{repository}@{digest} is not in {store.url}",
             hint="Build it again",
         )
+    return content
+
+
+def _verify_manifest(
+    store: ObjectStore, repository: str, digest: str, content: bytes, *, keep: bool
+) -> Manifest:
     manifest = parse_manifest(content)
-    problems = missing_blobs(store, manifest.blobs, keep=keep)
+    _check_blobs(store, repository, digest, manifest.blobs, keep=keep)
+    return manifest
+
+
+def _check_blobs(
+    store: ObjectStore, repository: str, digest: str, blobs: tuple[Descriptor, ...], *, keep: bool
+) -> None:
+    """See that blobs and their links are there, and hold them and the manifest if asked to."""
+    problems = missing_blobs(store, blobs, keep=keep)
     linked = in_parallel(
         lambda b: (
             has_blob(store, repository, b.digest)
             and (not keep or hold(store, keys.layer_link(repository, b.digest)))
         ),
-        manifest.blobs,
+        blobs,
     )
     problems += [
         f"{blob.digest} is not linked"
-        for blob, there in zip(manifest.blobs, linked, strict=True)
+        for blob, there in zip(blobs, linked, strict=True)
         if not there
     ]
     if keep and not problems:
@@ -172,12 +206,15 @@ def verify_image(
         last = (keys.blob(digest), keys.revision_link(repository, digest))
         problems += [f"{key} is being deleted" for key in last if not hold(store, key)]
     if problems:
-        raise Retryable(
-            Reason.RESULT_INVALID,
-            f"{repository}@{digest} in {store.url} is not whole: {summary(problems)}",
-            hint="Build it again: only what is missing is made",
-        )
-    return manifest
+        raise _not_whole(store, repository, digest, problems)
+
+
+def _not_whole(store: ObjectStore, repository: str, digest: str, problems: list[str]) -> Retryable:
+    return Retryable(
+        Reason.RESULT_INVALID,
+        f"{repository}@{digest} in {store.url} is not whole: {summary(problems)}",
+        hint="Build it again: only what is missing is made",
+    )
 
 
 def summary(problems: list[str]) -> str:

@@ -5,6 +5,7 @@ another name needs no build, only links: a few small writes, as at the end of an
 """
 
 from niximage.bucket.images import read_manifest
+from niximage.bucket.manifest import parse_references
 from niximage.bucket.publish import publish_manifest
 from niximage.bucket.records import BuildRecord, find_build
 from niximage.bucket.store import ObjectStore
@@ -27,8 +28,20 @@ def find_image(
     record = find_build(store, namespace, input_hash)
     if record is None or record.repository == repository:
         return record
-    manifest = read_manifest(store, record.repository, record.digest)
-    if manifest is None:
+    if not _link(store, record, repository, tag=input_hash):
         return None
-    publish_manifest(store, repository, manifest, tags=[input_hash])
     return record.model_copy(update={"repository": repository})
+
+
+def _link(store: ObjectStore, record: BuildRecord, repository: str, *, tag: str) -> bool:
+    """Publish an image under a further name, the members of an index before it."""
+    content = read_manifest(store, record.repository, record.digest)
+    if content is None:
+        return False
+    for member in parse_references(content).manifests:
+        below = read_manifest(store, record.repository, member.digest)
+        if below is None:
+            return False
+        publish_manifest(store, repository, below)
+    publish_manifest(store, repository, content, tags=[tag])
+    return True

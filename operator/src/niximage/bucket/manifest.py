@@ -9,6 +9,7 @@ from typing import Any, Final
 from niximage.bucket import keys
 from niximage.errors import Reason, Retryable
 from niximage.image.descriptor import INDEX, MANIFEST, Descriptor
+from niximage.image.documents import platform_name
 
 MANIFEST_LIMIT: Final = 4 << 20  # bytes, as registries and containerd bound them
 BLOB_LIMIT: Final = 1 << 50  # bytes; only against nonsense
@@ -39,6 +40,19 @@ class Manifest:
     def size(self) -> int:
         """Bytes of all blobs as stored."""
         return sum(blob.size for blob in self.blobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of an OCI image index.
+
+    Attributes:
+        platform: what it is for, as people write it: `linux/arm64`; "" where it is for none.
+        descriptor: its manifest.
+    """
+
+    platform: str
+    descriptor: Descriptor
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +128,29 @@ def parse_manifest(content: bytes) -> Manifest:
     if not isinstance(layers, list) or len(layers) > LAYERS_LIMIT:
         raise _invalid("it has no list of layers")
     return Manifest(_descriptor(document.get("config")), tuple(_descriptor(x) for x in layers))
+
+
+def parse_index(content: bytes) -> tuple[Member, ...]:
+    """Read an OCI image index: its members, in its order.
+
+    Raises:
+        Retryable: too large, not JSON, or not an index.
+    """
+    document = _sized_document(content)
+    members = document.get("manifests")
+    if document.get("mediaType") != INDEX or not isinstance(members, list):
+        raise _invalid(f"its media type is {document.get('mediaType')!r:.100}, not {INDEX}")
+    if not 0 < len(members) <= MEMBERS_LIMIT:
+        raise _invalid(f"it has {len(members)} members; 1 to {MEMBERS_LIMIT} are allowed")
+    return tuple(Member(_platform(each), _descriptor(each)) for each in members)
+
+
+def _platform(member: Any) -> str:
+    match member:
+        case {"platform": {"os": str(), "architecture": str()} as found}:
+            return platform_name(found)
+        case _:
+            return ""
 
 
 def media_type(content: bytes) -> str:

@@ -23,7 +23,7 @@ from niximage.image.descriptor import (
     MANIFEST,
     Descriptor,
 )
-from niximage.image.documents import DEFAULT_PATH, EPOCH, platform
+from niximage.image.documents import DEFAULT_PATH, EPOCH, platform, platform_name
 
 LAYERS_LIMIT: Final = 127  # beyond it runtimes give up
 SIZE_LIMIT: Final = 64 << 30  # bytes of all layers
@@ -103,7 +103,7 @@ def choose_manifest(content: bytes, system: str, name: str) -> str | None:
                 if _DIGEST.fullmatch(digest) and _fits(found, wanted):
                     return digest
                 if found["os"] != "unknown":  # attestations
-                    seen.append(_platform_name(found))
+                    seen.append(platform_name(found))
     raise _wrong_platform(name, ", ".join(sorted(set(seen))[:_SHOWN]) or "nothing", wanted)
 
 
@@ -149,7 +149,7 @@ def read_base_config(content: bytes, layers: int, system: str, name: str) -> Bas
         key: str(document[key]) for key in ("os", "architecture", "variant") if key in document
     }
     if not _fits(found, wanted):
-        raise _wrong_platform(name, _platform_name(found), wanted)
+        raise _wrong_platform(name, platform_name(found), wanted)
     match document.get("rootfs"):
         case {"diff_ids": list(diff_ids)} if len(diff_ids) == layers and all(
             isinstance(each, str) and _DIGEST.fullmatch(each) for each in diff_ids
@@ -263,15 +263,10 @@ def _fits(found: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
     return None in variants or variants[0] == variants[1]
 
 
-def _platform_name(found: Mapping[str, Any]) -> str:
-    parts = (found.get("os"), found.get("architecture"), found.get("variant"))
-    return "/".join(str(part)[:32] for part in parts if part)
-
-
 def _wrong_platform(name: str, found: str, wanted: Mapping[str, str]) -> Terminal:
     return Terminal(
         Reason.INVALID_SPEC,
-        f"the base {name} is for {found}, not for {_platform_name(wanted)}",
+        f"the base {name} is for {found}, not for {platform_name(wanted)}",
         hint="Choose a base that has the image's platform",
     )
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from niximage.api.canonical import canonical_json
 from niximage.api.spec import Config
 from niximage.errors import Reason, Terminal
-from niximage.image.descriptor import CONFIG, MANIFEST, Descriptor
+from niximage.image.descriptor import CONFIG, INDEX, MANIFEST, Descriptor
 
 EPOCH: Final = "1970-01-01T00:00:00Z"
 DEFAULT_PATH: Final = "/bin:/sbin:/usr/bin:/usr/sbin"
@@ -61,6 +61,12 @@ def platform(system: str) -> Mapping[str, str]:
             f"no image can be made for the system {system}",
             hint=f"Known are {', '.join(sorted(_PLATFORMS))}",
         ) from None
+
+
+def platform_name(platform: Mapping[str, Any]) -> str:
+    """A platform as people write it: `linux/arm64`, `linux/arm/v7`."""
+    parts = (platform.get(key) for key in ("os", "architecture", "variant"))
+    return "/".join(str(part)[:32] for part in parts if part)
 
 
 def comment(names: Sequence[str]) -> str:
@@ -120,6 +126,20 @@ def manifest_document(config: Descriptor, layers: Sequence[Descriptor]) -> bytes
             "layers": [layer.to_json() for layer in layers],
         }
     )
+
+
+def index_document(members: Sequence[tuple[str, Descriptor]]) -> bytes:
+    """The index of an image for several platforms.
+
+    Args:
+        members: for each the system, as Nix says it, and its manifest; their order is of no
+            meaning, and none of influence.
+    """
+    listed = [
+        {**manifest.to_json(), "platform": dict(platform(system))} for system, manifest in members
+    ]
+    listed.sort(key=lambda each: platform_name(each["platform"]))
+    return canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed})
 
 
 def config_descriptor(content: bytes) -> Descriptor:
