@@ -55,6 +55,7 @@ class Reason(enum.StrEnum):
     BUCKET_UNAVAILABLE = "BucketUnavailable"
     CLUSTER_UNAVAILABLE = "ClusterUnavailable"
     BUILD_INTERRUPTED = "BuildInterrupted"
+    REMOVAL_FAILED = "RemovalFailed"
     RESULT_INVALID = "ResultInvalid"
     INTERNAL_ERROR = "InternalError"
 

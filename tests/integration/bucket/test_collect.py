@@ -12,7 +12,7 @@ from niximage.api.canonical import canonical_json
 from niximage.bucket import ObjectStore, hold, keys, threads
 from niximage.bucket.collect import Collection, collect
 from niximage.bucket.contents import ContentsRecord, LayerContents, save_contents
-from niximage.bucket.images import resolve_tag, verify_image
+from niximage.bucket.images import list_tags, resolve_tag, verify_image
 from niximage.bucket.leases import LIFETIME, leased
 from niximage.bucket.publish import publish_manifest, put_blob
 from niximage.bucket.records import (
@@ -25,7 +25,8 @@ from niximage.bucket.records import (
     save_names,
 )
 from niximage.bucket.referrers import add_referrer, list_referrers
-from niximage.bucket.remove import remove_repository
+from niximage.bucket.remove import remove_repository, remove_tags
+from niximage.bucket.tags import move_tag
 from niximage.errors import Reason, Retryable, Terminal
 from niximage.image.descriptor import INDEX, LAYER_GZIP, MANIFEST, Descriptor
 from support.stores import WRITES, Hooked
@@ -371,6 +372,16 @@ def test_removing_a_repository_leaves_those_below_it(store: ObjectStore, later: 
     assert list(store.list(f"{keys.repository_prefix(REPOSITORY)}_")) == []
     verify_image(store, f"{REPOSITORY}/below", OLD.digest)
     assert remove_repository(store, REPOSITORY) == type(removed)(0, 0, 0)
+
+
+def test_single_tags_are_removed_and_the_image_stays(store: ObjectStore) -> None:
+    OLD.publish(store, REPOSITORY, "web", "web-2", "stable")
+    move_tag(store, REPOSITORY, "web", OLD.digest, asked_at=1)
+    removed = remove_tags(store, REPOSITORY, ["web", "never-there"])
+    assert (removed.tags, removed.manifests, removed.links) == (1, 0, 0)
+    assert list(list_tags(store, REPOSITORY)) == ["stable", "web-2"]
+    assert [key for key in everything(store) if key.startswith(keys.OWN)] == []
+    verify_image(store, REPOSITORY, OLD.digest)
 
 
 def test_links_that_a_build_has_just_written_survive_a_removal(store: ObjectStore) -> None:

@@ -52,6 +52,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"source": {"git": {**GIT, "path": "a/../.."}}},
         "path must stay inside the repository",
     ),
+    "a deletion policy of volumes": (
+        {"output": {"deletionPolicy": "Recycle"}},
+        '"Retain", "Delete"',
+    ),
     "an interval of seconds": ({"interval": "5s"}, "interval must be between 1m and 744h"),
     "a timeout of days": ({"timeout": "48h"}, "timeout must be between 30s and 24h"),
     "no base in a base": ({"base": {}}, "set exactly one of niximage and image"),

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from niximage.api.image import FINALIZER
 from niximage.controller.cache import Cache, CachedImage
-from niximage.controller.views import ATTEMPT, JobState, JobView
+from niximage.controller.views import ATTEMPT, JobState, JobView, Sharer
 
 
-def image(name: str, version: int, uid: str = "u-1") -> CachedImage:
+def image(name: str, version: int, uid: str = "u-1", **output: Any) -> CachedImage:
     return CachedImage.from_json(
         {
             "metadata": {
@@ -19,7 +20,11 @@ def image(name: str, version: int, uid: str = "u-1") -> CachedImage:
                 "resourceVersion": str(version),
                 "managedFields": [{"manager": "kubectl"}],
             },
-            "spec": {"packages": ["hello"], "source": {"nixpkgs": {"channel": "nixos-26.05"}}},
+            "spec": {
+                "packages": ["hello"],
+                "source": {"nixpkgs": {"channel": "nixos-26.05"}},
+                "output": output,
+            },
         }
     )
 
@@ -39,6 +44,11 @@ def job(name: str, *, of: str = "web", uid: str = "j-1") -> JobView:
 
 
 WEB = ("team-a", "web")
+SPEC = {
+    "packages": ["hello"],
+    "source": {"nixpkgs": {"channel": "nixos-26.05"}},
+    "output": {"repository": "web"},
+}
 
 
 def test_an_older_version_does_not_replace_a_newer_one() -> None:
@@ -88,6 +98,22 @@ def test_jobs_are_found_by_the_image_they_are_labelled_with() -> None:
     assert len(cache.jobs(WEB)) == 1, "a Job of the same name came after the one that went"
     cache.drop_job(job("web-1"))
     assert cache.jobs(WEB) == ()
+
+
+def test_images_of_one_repository_know_each_other() -> None:
+    cache = Cache()
+    cache.put_image(image("web", 1))
+    cache.put_image(image("shop", 2, repository="web", tags=["stable"]))
+    cache.put_image(image("mail", 3))
+    assert cache.sharers(WEB) == (Sharer("shop", ("stable",), leaving=False, stays=True),)
+    assert [sharer.name for sharer in cache.sharers(("team-a", "shop"))] == ["web"]
+    assert cache.sharers(("team-a", "mail")) == cache.sharers(("team-a", "absent")) == ()
+    gone = image("shop", 4, repository="web")
+    gone.metadata.update(deletionTimestamp="2026-05-04T12:00:00Z", finalizers=[FINALIZER])
+    cache.put_image(CachedImage.from_json({"metadata": gone.metadata, "spec": SPEC}))
+    assert cache.sharers(WEB) == (Sharer("shop", (), leaving=True, stays=False),)
+    cache.drop_image(("team-a", "shop"), "u-1")
+    assert cache.sharers(WEB) == ()
 
 
 def test_a_full_list_removes_what_the_watch_missed() -> None:

@@ -26,6 +26,7 @@ SPECS: list[dict[str, Any]] = [
         {"concurrencyPolicy": "Forbid"},
         {"suspend": True},
         {"build": {"retry": {"limit": 1}}},
+        {"output": {"deletionPolicy": "Delete"}},
     )
 ]
 ENDS = ["succeeds", "succeeds", "lies", "fails", "is evicted", "runs out of memory"]
@@ -48,6 +49,12 @@ class Convergence(RuleBasedStateMachine):
     @rule()
     def delete(self) -> None:
         self.world.delete()
+
+    @rule(spec=st.sampled_from(SPECS))
+    def replace(self, spec: dict[str, Any]) -> None:
+        if self.world.image is not None:
+            self.world.delete()
+        self.world.apply(spec)
 
     @precondition(lambda self: self.world.image is not None)
     @rule(force=st.booleans())
@@ -116,7 +123,7 @@ class Convergence(RuleBasedStateMachine):
         told = {c["type"]: c["status"] for c in status.get("conditions", [])}
         assert not {"Reconciling", "Stalled"} <= set(told)
         assert "Ready" in told or status["observedGeneration"] == -1
-        if "digest" in status:
+        if "digest" in status and "deletionTimestamp" not in image["metadata"]:
             assert status["digest"] == digest_of(status["artifact"]["inputHash"])
             assert status["artifact"]["inputHash"] in self.world.bucket
         if told.get("Ready") == "True":
@@ -133,8 +140,10 @@ class Convergence(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "world"):
             return
+        self.world.let_go()
         self.world.apply(SPECS[0])
         image = self.world.settle()
+        assert not image["metadata"].get("finalizers")
         told = {c["type"]: c["status"] for c in image["status"]["conditions"]}
         if told.get("Stalled") == "True":
             # A build that failed for good waits for somebody to ask.

@@ -8,10 +8,12 @@ import asyncio
 import copy
 import datetime as dt
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 from niximage.api.build import BuildFailure, BuildRequest, PinnedSource, PublishResult
 from niximage.api.source import Source
+from niximage.bucket.remove import Removed
 from niximage.controller.cache import Cache, CachedImage, Key
 from niximage.controller.client import Conflict, NotThere
 from niximage.controller.looks import Looks
@@ -20,7 +22,7 @@ from niximage.controller.progress import ProgressReader
 from niximage.controller.reconcile import Reconciler
 from niximage.controller.resolver import Resolver
 from niximage.controller.turns import Turns
-from niximage.controller.views import Absent, JobState, JobView, Published
+from niximage.controller.views import Absent, JobState, JobView, Published, RemoveRepository
 from niximage.errors import NixImageError, Reason, Retryable
 from unit.controller.states import NOW, SETTINGS
 
@@ -47,6 +49,7 @@ class World:
         self.jobs: dict[str, Json] = {}
         self.outcomes: dict[str, Json] = {}  # of pods, by the Job's uid
         self.bucket: dict[str, Published] = {}
+        self.removed = ""  # the uid of the image whose repository was removed last
         self.faults: list[str] = []  # what becomes of the next calls, the last first
         self.calls_left: int | None = None
         self.created: list[tuple[str, str]] = []
@@ -128,7 +131,19 @@ class World:
         self.tell("image", "MODIFIED", self.image)
 
     def delete(self) -> None:
-        """Delete the image; its Jobs go with it."""
+        """Delete the image, once nobody keeps it."""
+        assert self.image is not None
+        metadata = self.image["metadata"]
+        if not metadata.get("finalizers"):
+            self._gone()
+        elif "deletionTimestamp" not in metadata:
+            metadata["deletionTimestamp"] = f"{self.now:%Y-%m-%dT%H:%M:%SZ}"
+            metadata["generation"] += 1
+            metadata["resourceVersion"] = str(next(self.numbers))
+            self.tell("image", "MODIFIED", self.image)
+
+    def _gone(self) -> None:
+        """The image is no more; its Jobs go with it."""
         assert self.image is not None
         self.tell("image", "DELETED", self.image)
         self.image = None
@@ -254,6 +269,31 @@ class World:
         self._after(fault)
         return copy.deepcopy(self.image)
 
+    async def set_finalizers(
+        self, namespace: str, name: str, finalizers: Sequence[str], version: str
+    ) -> Json:
+        fault = self._call()
+        if self.image is None:
+            raise NotThere(Reason.CLUSTER_UNAVAILABLE, "404")
+        metadata = self.image["metadata"]
+        if version != metadata["resourceVersion"]:
+            raise Conflict(Reason.CLUSTER_UNAVAILABLE, "409")
+        before = metadata.get("finalizers", [])
+        leaving = "deletionTimestamp" in metadata
+        assert not (leaving and set(finalizers) - set(before)), "the API server would refuse it"
+        policy = self.image["spec"].get("output", {}).get("deletionPolicy")
+        if leaving and policy == "Delete":
+            assert self.removed == metadata["uid"], "it goes before its repository has gone"
+        metadata["finalizers"] = list(finalizers)
+        metadata["resourceVersion"] = str(next(self.numbers))
+        answer = copy.deepcopy(self.image)
+        if leaving and not finalizers:
+            self._gone()
+        else:
+            self.tell("image", "MODIFIED", self.image)
+        self._after(fault)
+        return answer
+
     async def create_job(self, manifest: Json) -> Json:
         fault = self._call()
         name = manifest["metadata"]["name"]
@@ -297,6 +337,19 @@ class World:
         variables = {e["name"]: e["value"] for e in pod["containers"][0]["env"]}
         return BuildRequest.model_validate_json(variables["NIXIMAGE_REQUEST"])
 
+    def let_go(self) -> None:
+        """No more faults: an image that is being deleted goes."""
+        self.faults, self.calls_left = [], None
+        for _ in range(60):
+            if self.image is None or "deletionTimestamp" not in self.image["metadata"]:
+                return
+            while self.pending:
+                self.deliver(0)
+            self.relist()
+            self.reconcile()
+            self.now += dt.timedelta(hours=1)
+        raise AssertionError("it never goes")
+
     def settle(self) -> Json:
         """No more faults; every build succeeds; time passes, and events arrive."""
         assert self.image is not None
@@ -323,6 +376,16 @@ class MemoryLooks(Looks):
     def __init__(self, world: World, **places: Any) -> None:
         super().__init__(**places)
         self._world = world
+
+    async def _remove(self, look: RemoveRepository) -> Removed | NixImageError:
+        try:
+            self._world._call()
+        except NixImageError as error:
+            return Retryable(Reason.BUCKET_UNAVAILABLE, str(error))
+        assert self._world.image is not None
+        self._world.removed = self._world.image["metadata"]["uid"]
+        self._world.bucket.clear()
+        return Removed(0, 1, 1)
 
     async def _published(
         self, namespace: str, repository: str, input_hash: str

@@ -21,6 +21,9 @@ REQUESTED_AT: Final = "reconcile.fluxcd.io/requestedAt"
 FORCE_AT: Final = "reconcile.fluxcd.io/forceAt"
 """With the same value as `REQUESTED_AT`: build again what is published already."""
 
+FINALIZER: Final = "niximage.dev/repository"
+"""Keeps a NixImage that is being deleted until its repository was removed from the bucket."""
+
 _SHOWN: Final = 20  # problems, in a message
 _LONG: Final = 10**18  # Python shows no number of thousands of digits
 
@@ -36,6 +39,7 @@ class Metadata(Model):
     generation: int = 0
     resource_version: str = ""
     deletion_timestamp: str | None = None
+    finalizers: list[str] = Field(default_factory=list)
     annotations: dict[str, str] = Field(default_factory=dict)
 
 

@@ -145,6 +145,13 @@ class Output(Model):
         default=None,
         description="The digest that the image must have; any other is not taken, and stalls.",
     )
+    deletion_policy: Literal["Retain", "Delete"] = Field(
+        default="Retain",
+        description="What becomes of the repository when the NixImage is deleted: `Retain` leaves "
+        "its images and tags; `Delete` removes them first, and garbage collection their layers. "
+        "What other NixImages publish to the same repository stays. Meanwhile the NixImage has "
+        "the finalizer `niximage.dev/repository`.",
+    )
 
 
 class NixImageSpec(Model):

@@ -1,5 +1,6 @@
 """Removing a repository: its tags and images are gone at once, its blobs when collected."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,6 +72,30 @@ def remove_repository(store: ObjectStore, repository: str) -> Removed:
         len(revisions),
         len(_delete(store, links)),
     )
+
+
+def remove_tags(store: ObjectStore, repository: str, tags: Iterable[str]) -> Removed:
+    """Delete some tags of a repository; the images that they named go when nobody needs them.
+
+    Args:
+        store: the bucket.
+        repository: `<namespace>/<name>`.
+        tags: which; those that are not there are no error.
+
+    Raises:
+        Terminal: the repository or a tag has no valid name.
+        Retryable: the store fails; a repeat goes on.
+    """
+    found: list[ObjectStat] = []
+    records: list[ObjectStat] = []
+    for tag in tags:
+        link = keys.tag_link(repository, tag)
+        found += store.list(link.removesuffix("current/link"))
+        record = store.stat(keys.tag_record(repository, tag))
+        records += [] if record is None else [record]
+    gone = _delete(store, found)
+    _delete(store, records)
+    return Removed(sum(key.endswith("/current/link") for key in gone), 0, 0)
 
 
 def _delete(store: ObjectStore, objects: list[ObjectStat]) -> list[str]:

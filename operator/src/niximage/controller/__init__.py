@@ -11,6 +11,7 @@ In reading order:
 - `case`        what it takes and gives
 - `answers`, `failures`, `history`   the status that follows
 - `conditions`, `words`   states to conditions and sentences
+- `removal`     the end of a NixImage, and of its repository
 - `views`       what the heart sees of Jobs, pods and the bucket, and what it can ask for
 - `reconcile`, `looks`   the thin executor around `decide`
 - `classes`     the NixBuildClass of an image: what it allows, what it gives

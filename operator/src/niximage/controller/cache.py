@@ -6,17 +6,21 @@ what is here; what an event changed while that list was under way is newer, and 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pydantic
 
 from niximage.api.build_class import NixBuildClass
 from niximage.api.image import FORCE_AT, REQUESTED_AT, NixImage, explain
-from niximage.controller.views import JobView
+from niximage.controller.views import JobView, Sharer
 
 Key = tuple[str, str]
 """Namespace and name."""
 
+_METADATA: Final = (
+    *("name", "namespace", "uid", "generation", "resourceVersion"),
+    *("deletionTimestamp", "finalizers"),
+)
 REMEMBERED: Final = 10_000  # deleted objects; replies overtake events by seconds, not by more
 
 
@@ -39,8 +43,7 @@ class CachedImage:
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> "CachedImage":
         """Read a NixImage; never raises, since a stored object may be from another time."""
-        wanted = ("name", "namespace", "uid", "generation", "resourceVersion", "deletionTimestamp")
-        metadata = {k: body["metadata"][k] for k in wanted if k in body["metadata"]}
+        metadata = {k: body["metadata"][k] for k in _METADATA if k in body["metadata"]}
         annotations = body["metadata"].get("annotations") or {}
         if told := {k: annotations[k] for k in (REQUESTED_AT, FORCE_AT) if k in annotations}:
             metadata["annotations"] = told
@@ -59,6 +62,7 @@ class Cache:
         self._images: dict[Key, CachedImage] = {}
         self._jobs: dict[Key, dict[str, JobView]] = {}
         self._based: dict[Key, set[Key]] = {}
+        self._sharing: dict[str, set[Key]] = {}  # by repository
         self._touched: set[tuple[str, Key]] = set()
         # A request's reply may come after the event that its object is gone.
         self._gone: dict[str, None] = {}  # UIDs, the oldest first
@@ -87,6 +91,13 @@ class Cache:
     def based_on(self, key: Key) -> frozenset[Key]:
         """The images that are based on an image, whether or not that is there."""
         return frozenset(self._based.get(key, ()))
+
+    def sharers(self, key: Key) -> tuple[Sharer, ...]:
+        """The other images that publish to the repository of an image."""
+        repository = _repository(self._images.get(key))
+        others = sorted(self._sharing.get(repository or "", set()) - {key})
+        found = (self._images[other].image for other in others)
+        return tuple(Sharer.of(image) for image in found if image is not None)
 
     def put_image(self, image: CachedImage) -> Key:
         """Learn of an image from an event or a reply; an older version changes nothing."""
@@ -187,18 +198,32 @@ class Cache:
             del self._gone[next(iter(self._gone))]
 
     def _set(self, key: Key, image: CachedImage | None) -> None:
-        """Keep or forget an image, and what it is based on with it."""
-        before, after = _base_key(self._images.get(key)), _base_key(image)
-        if before is not None and before != after:
-            self._based[before].discard(key)
-            if not self._based[before]:
-                del self._based[before]
-        if after is not None:
-            self._based.setdefault(after, set()).add(key)
+        """Keep or forget an image, and with it what it is based on, and where it goes."""
+        known = self._images.get(key)
+        _move(self._based, key, _base_key(known), _base_key(image))
+        _move(self._sharing, key, _repository(known), _repository(image))
         if image is None:
             self._images.pop(key, None)
         else:
             self._images[key] = image
+
+
+_Group = TypeVar("_Group")
+
+
+def _move(index: dict[_Group, set[Key]], key: Key, old: _Group | None, new: _Group | None) -> None:
+    """Take an image from one group to another, and forget the one that is empty then."""
+    if old is not None and old != new:
+        index[old].discard(key)
+        if not index[old]:
+            del index[old]
+    if new is not None:
+        index.setdefault(new, set()).add(key)
+
+
+def _repository(image: CachedImage | None) -> str | None:
+    """The repository that an image publishes to."""
+    return None if image is None or image.image is None else image.image.repository
 
 
 def _base_key(image: CachedImage | None) -> Key | None:

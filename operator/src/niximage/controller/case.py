@@ -9,7 +9,7 @@ from niximage.api.image import FORCE_AT, REQUESTED_AT, NixImage
 from niximage.api.status import Condition, ConditionType, NixImageStatus
 from niximage.controller import conditions as say
 from niximage.controller.settings import Settings
-from niximage.controller.views import Effect, Look, Observed
+from niximage.controller.views import Effect, Look, Observed, SetFinalizers
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,11 @@ class Decision:
     effects: tuple[Effect, ...] = ()
     status: NixImageStatus | None = None
     requeue_after: float | None = None
+
+    @property
+    def ends_pass(self) -> bool:
+        """Whether the image is another one after the effects: a new version of it, or gone."""
+        return any(isinstance(effect, SetFinalizers) for effect in self.effects)
 
 
 @dataclass(frozen=True, slots=True)

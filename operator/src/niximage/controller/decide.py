@@ -5,6 +5,7 @@ looks (go and see, then ask again), or effects on the cluster, and with the stat
 It never waits and never acts. Whatever happens in between, the same facts give the same
 answer, so a crash, a lost event or a second call do no harm.
 
+    0. deleted                             → RemoveRepository, if the spec asks for it
     1. suspended                           → say so, leave everything
     2. a new spec, or a request            → say that it was seen; Resolve
     3. its class is not known              → wait for it; not allowed by it: Stalled
@@ -31,6 +32,7 @@ from niximage.controller import answers
 from niximage.controller import conditions as say
 from niximage.controller.case import Case, Decision
 from niximage.controller.failures import failed, still_failed, wait_of
+from niximage.controller.removal import finalizers_due, leaving, must_wait_for
 from niximage.controller.settings import Settings
 from niximage.controller.views import (
     Absent,
@@ -76,7 +78,9 @@ def decide(image: NixImage, observed: Observed, now: dt.datetime, settings: Sett
     """
     case = Case(image, observed, now, settings)
     if image.metadata.deletion_timestamp:
-        return Decision()  # its Jobs go with it: they are owned
+        return leaving(case)
+    if observed.refused is None and (due := finalizers_due(image)) is not None:
+        return Decision(effects=(due,))
     if image.spec.suspend:
         return _suspended(case)
     if observed.policy is not None:
@@ -90,6 +94,10 @@ def decide(image: NixImage, observed: Observed, now: dt.datetime, settings: Sett
     failure = image.status.failure
     if failure is not None and not failure.input_hash and 0 < (wait := wait_of(failure, now)) < inf:
         return still_failed(case, failure, image.status.source, wait)
+    if former := must_wait_for(case):
+        words = f"waiting for the NixImage {former} to leave the repository {image.repository}"
+        waits = answers.waiting(case, image.status.source, words)
+        return replace(waits, requeue_after=GONE_SOON)
     match observed.source:
         case None:
             return Decision(looks=(Resolve(),))

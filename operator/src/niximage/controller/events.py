@@ -11,9 +11,10 @@ from typing import Any, Final, Literal
 from niximage.api.base import API_VERSION
 from niximage.api.image import KIND, NixImage
 from niximage.api.status import ConditionStatus, ConditionType, NixImageStatus
+from niximage.bucket.remove import Removed
 from niximage.controller.views import MANAGER
 from niximage.controller.words import pinned_words
-from niximage.errors import plain_text
+from niximage.errors import Reason, plain_text
 
 NOTE_BYTES: Final = 1024  # the API server takes no longer note
 REVISION: Final = "niximage.dev/revision"
@@ -47,7 +48,17 @@ def happened(before: NixImageStatus, after: NixImageStatus) -> list[Happened]:
     if stalled is not None and (earlier is None or earlier.reason != stalled.reason):
         words = f"{stalled.reason}: {stalled.message}"
         found.append(Happened("Warning", "Stalled", "Reconcile", words))
+    removal = after.condition(ConditionType.READY)
+    failed = (ConditionType.READY, Reason.REMOVAL_FAILED)
+    if removal is not None and after.has_reason(*failed) and not before.has_reason(*failed):
+        found.append(Happened("Warning", "RemovalFailed", "Remove", removal.message))
     return found
+
+
+def removed(repository: str, what: Removed) -> Happened:
+    """That a repository was removed from the bucket, with what was in it."""
+    words = f"removed {what.manifests} images and {what.tags} tags of {repository} from the bucket"
+    return Happened("Normal", "RepositoryRemoved", "Remove", words)
 
 
 def _source(before: NixImageStatus, after: NixImageStatus) -> list[Happened]:

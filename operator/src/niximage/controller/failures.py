@@ -62,7 +62,7 @@ def failed(
         attempts=attempts,
         tries=tries,
         last_failure_time=case.now,
-        next_retry_time=case.now + _delay(case, error, tries) if again else None,
+        next_retry_time=case.now + delay_of(case, error, tries) if again else None,
     )
     if before is not None and not again and _same(before, failure):
         failure = before  # asked again, and told the same: nothing to write
@@ -131,7 +131,7 @@ def _again(case: Case, error: NixImageError, tries: int, job: JobView | None) ->
     return job is None or tries <= limit
 
 
-def _delay(case: Case, error: NixImageError, tries: int) -> dt.timedelta:
+def delay_of(case: Case, error: NixImageError, tries: int) -> dt.timedelta:
     """The time before the next try: twice as long each time, and what a server asked for."""
     retry, settings = case.image.spec.build.retry, case.settings
     first = seconds(retry.min_backoff) if retry.min_backoff else settings.retry_delay

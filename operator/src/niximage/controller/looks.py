@@ -10,6 +10,7 @@ from niximage.bucket.evaluations import find_evaluation
 from niximage.bucket.images import read_manifest
 from niximage.bucket.known import find_image
 from niximage.bucket.publish import publish_manifest
+from niximage.bucket.remove import Removed, remove_repository, remove_tags
 from niximage.bucket.store import ObjectStore
 from niximage.controller.bases import find_base
 from niximage.controller.cache import Cache, CachedImage
@@ -30,12 +31,14 @@ from niximage.controller.views import (
     Published,
     ReadOutcome,
     ReadProgress,
+    RemoveRepository,
     Resolve,
     TakeTurn,
 )
 from niximage.errors import NixImageError, Reason, Retryable
 
 BUCKET_TIMEOUT: Final = 60.0  # seconds of one look into the bucket
+REMOVE_TIMEOUT: Final = 240.0  # seconds of one attempt to remove a repository
 _NO_CAP: Final = 1 << 30
 
 
@@ -92,6 +95,8 @@ class Looks:
                 return replace(observed, progress=await self._progress.read(job))
             case MoveTags():
                 return replace(observed, tagged=await self._move_tags(look, image.repository))
+            case RemoveRepository():
+                return replace(observed, removed=await self._remove(look))
             case TakeTurn():
                 ask = _ask(look, cached, settings, self._turns.now)
                 return replace(observed, turn=self._turns.take(ask, self._cache.all_jobs()))
@@ -135,6 +140,18 @@ class Looks:
             return error
         return move
 
+    async def _remove(self, look: RemoveRepository) -> Removed | NixImageError:
+        try:
+            async with asyncio.timeout(REMOVE_TIMEOUT):
+                return await asyncio.to_thread(remove, self._store, look)
+        except TimeoutError:
+            return Retryable(
+                Reason.BUCKET_UNAVAILABLE,
+                f"{self._store.url} has not removed all of it within {REMOVE_TIMEOUT:.0f} s",
+            )
+        except NixImageError as error:
+            return error
+
     async def _outcome(self, job: JobView, observed: Observed) -> Observed:
         try:
             said = outcome(job, await self._cluster.list_pods(job.namespace, job.name))
@@ -164,6 +181,17 @@ def _ask(look: TakeTurn, cached: CachedImage, settings: Settings, now: float) ->
         urgency=look.urgency,
         since=now,
     )
+
+
+def remove(store: ObjectStore, look: RemoveRepository) -> Removed:
+    """Remove a repository, or some of its tags.
+
+    Raises:
+        NixImageError: the bucket does not answer.
+    """
+    if look.tags is None:
+        return remove_repository(store, look.repository)
+    return remove_tags(store, look.repository, look.tags)
 
 
 def move_tags(store: ObjectStore, repository: str, move: MoveTags) -> None:

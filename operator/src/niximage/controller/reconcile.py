@@ -4,25 +4,28 @@ One call of `reconcile` goes round until `decide` has nothing more to see or do.
 judges; what goes wrong on the way is an observation like any other.
 """
 
+import contextlib
 import datetime as dt
 import logging
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from niximage.api.build_class import NixBuildClass
-from niximage.api.image import NixImage
+from niximage.api.image import FINALIZER, NixImage
 from niximage.api.status import NixImageStatus
+from niximage.bucket.remove import Removed
 from niximage.controller.answers import invalid
 from niximage.controller.cache import Cache, CachedImage, Key
 from niximage.controller.classes import denied, find_class, with_class
 from niximage.controller.client import Cluster, Conflict, NotThere
 from niximage.controller.decide import decide
-from niximage.controller.events import event_manifest, happened
+from niximage.controller.events import Happened, event_manifest, happened, removed
 from niximage.controller.job import job_manifest
 from niximage.controller.looks import Looks
 from niximage.controller.metrics import Metrics
+from niximage.controller.removal import let_go
 from niximage.controller.settings import Settings
 from niximage.controller.views import (
     ClassWanting,
@@ -32,6 +35,7 @@ from niximage.controller.views import (
     JobState,
     JobView,
     Observed,
+    SetFinalizers,
 )
 from niximage.errors import NixImageError, Reason, Retryable
 
@@ -78,10 +82,10 @@ class Reconciler:
         cached = self._cache.image(key)
         if cached is None:
             return None
-        observed = Observed(jobs=self._cache.jobs(key))
+        observed = Observed(jobs=self._cache.jobs(key), sharers=self._cache.sharers(key))
         for _ in range(ROUNDS):
             if cached.image is None:
-                await self._write(key, cached, invalid(cached.problem, cached, self._clock()))
+                await self._not_understood(key, cached)
                 return None
             policy, settings = self._policy(cached.image)
             observed = replace(observed, policy=policy)
@@ -96,6 +100,8 @@ class Reconciler:
                 observed = await self._looks.look(look, cached, observed, settings)
             for effect in decision.effects:
                 observed = await self._perform(effect, cached, observed, settings)
+            if decision.ends_pass and observed.refused is None:
+                return 0.0
         log.error("%s/%s: no end after %d rounds", *key, ROUNDS)
         raise Retryable(Reason.INTERNAL_ERROR, f"{key[0]}/{key[1]} came to no end")
 
@@ -133,17 +139,26 @@ class Reconciler:
         """Count what changed, and make Events of it; one that is refused is not worth a retry."""
         self._metrics.changed(image.status, after)
         for event in happened(image.status, after):
-            body = event_manifest(image, after, event, dt.datetime.now(dt.UTC), HOST)
-            try:
-                await self._cluster.create_event(body)
-            except NixImageError as error:
-                log.warning("no Event %s: %s", event.reason, error)
+            await self._announce(image, after, event)
+
+    async def _announce(self, image: NixImage, after: NixImageStatus, event: Happened) -> None:
+        body = event_manifest(image, after, event, dt.datetime.now(dt.UTC), HOST)
+        try:
+            await self._cluster.create_event(body)
+        except NixImageError as error:
+            log.warning("no Event %s: %s", event.reason, error)
 
     async def _perform(
         self, effect: Effect, cached: CachedImage, observed: Observed, settings: Settings
     ) -> Observed:
         try:
             match effect:
+                case SetFinalizers(finalizers):
+                    await self._set_finalizers(cached, finalizers)
+                    if cached.image is not None and isinstance(observed.removed, Removed):
+                        event = removed(cached.image.repository, observed.removed)
+                        await self._announce(cached.image, cached.image.status, event)
+                    return observed
                 case CreateJob():
                     job = await self._create(effect, cached, settings)
                 case DeleteJob(old):
@@ -152,11 +167,34 @@ class Reconciler:
                     log.info(words, old.namespace, old.name, old.state.value, extra=about)
                     await self._cluster.delete_job(old.namespace, old.name, old.uid)
                     job = replace(old, state=JobState.DELETING)
+        except Conflict as error:
+            if isinstance(effect, SetFinalizers):
+                raise  # somebody wrote in between; the event is on its way
+            return replace(observed, refused=error)
         except NixImageError as error:
             return replace(observed, refused=error)
         self._cache.put_job(job)
         others = tuple(j for j in observed.jobs if j.name != job.name)
         return replace(observed, jobs=(*others, job))
+
+    async def _set_finalizers(self, cached: CachedImage, finalizers: Sequence[str]) -> None:
+        namespace, name = cached.metadata["namespace"], cached.metadata["name"]
+        words = "finalizers of %s/%s: %s"
+        about = {"namespace": namespace, "image": name}
+        log.info(words, namespace, name, ", ".join(finalizers) or "none", extra=about)
+        version = cached.metadata["resourceVersion"]
+        with contextlib.suppress(NotThere):
+            written = await self._cluster.set_finalizers(namespace, name, finalizers, version)
+            self._cache.put_image(CachedImage.from_json(written))
+
+    async def _not_understood(self, key: Key, cached: CachedImage) -> None:
+        """Say what is wrong with a stored spec; an image that is being deleted is let go."""
+        finalizers = cached.metadata.get("finalizers") or []
+        if "deletionTimestamp" in cached.metadata and FINALIZER in finalizers:
+            log.warning("%s/%s has no valid spec: its repository is left as it is", *key)
+            await self._set_finalizers(cached, let_go(finalizers).finalizers)
+            return
+        await self._write(key, cached, invalid(cached.problem, cached, self._clock()))
 
     async def _create(self, create: CreateJob, cached: CachedImage, settings: Settings) -> JobView:
         """Create the Job, or adopt the one of that name, whoever asked for it first."""

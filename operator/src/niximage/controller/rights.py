@@ -31,6 +31,7 @@ class Right:
 
 RIGHTS: Final = (
     *(Right(verb, GROUP, PLURAL) for verb in ("list", "watch")),
+    Right("patch", GROUP, PLURAL),
     Right("patch", GROUP, PLURAL, "status"),
     *(Right(verb, GROUP, CLASS_PLURAL, cluster=True) for verb in ("list", "watch")),
     *(Right(verb, "batch", "jobs") for verb in ("get", "list", "watch", "create", "delete")),

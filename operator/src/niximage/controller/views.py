@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from niximage.api.build import BuildRequest, PinnedBase, PinnedSource, PublishResult
+from niximage.api.image import FINALIZER, NixImage
 from niximage.api.status import Progress
+from niximage.bucket.remove import Removed
 from niximage.errors import NixImageError
 
 INPUT_HASH: Final = "niximage.dev/input-hash"
@@ -137,6 +139,34 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Sharer:
+    """Another NixImage that publishes to the same repository.
+
+    Attributes:
+        name: its own.
+        tags: those that its spec lists.
+        leaving: whether it is being deleted, and may be removing the repository.
+        stays: whether it goes on publishing.
+    """
+
+    name: str
+    tags: tuple[str, ...]
+    leaving: bool
+    stays: bool
+
+    @classmethod
+    def of(cls, image: NixImage) -> "Sharer":
+        """What matters of a NixImage."""
+        deleted = image.metadata.deletion_timestamp is not None
+        return cls(
+            name=image.metadata.name,
+            tags=tuple(image.spec.output.tags),
+            leaving=deleted and FINALIZER in image.metadata.finalizers,
+            stays=not deleted,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ClassWanting:
     """The class of an image cannot be told, and why, in words for people."""
 
@@ -178,6 +208,19 @@ class MoveTags:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveRepository:
+    """Remove a repository from the bucket.
+
+    Attributes:
+        repository: which.
+        tags: remove these tags only, because others publish to it, too; None for all of it.
+    """
+
+    repository: str
+    tags: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """What is known of one image's surroundings; None is: not looked at in this pass.
 
@@ -191,10 +234,13 @@ class Observed:
         turn: whether a build may start now.
         progress: how far the live Job is.
         tagged: which tags were moved.
+        sharers: the other NixImages of its repository.
+        removed: what of its repository was removed from the bucket.
         refused: why the last action on the cluster failed.
     """
 
     jobs: tuple[JobView, ...] = ()
+    sharers: tuple[Sharer, ...] = ()
     policy: ClassWanting | NixImageError | None = None
     source: PinnedSource | NixImageError | None = None
     base: PinnedBase | BaseWanting | NixImageError | None = None
@@ -203,6 +249,7 @@ class Observed:
     turn: Turn | Queued | None = None
     progress: Progress | Absent | None = None
     tagged: MoveTags | NixImageError | None = None
+    removed: Removed | NixImageError | None = None
     refused: NixImageError | None = None
 
 
@@ -274,5 +321,21 @@ class DeleteJob:
     job: JobView
 
 
-Look = Resolve | FindBase | FindPublished | ReadOutcome | ReadProgress | TakeTurn | MoveTags
-Effect = CreateJob | DeleteJob
+@dataclass(frozen=True, slots=True)
+class SetFinalizers:
+    """Have the image keep exactly these finalizers."""
+
+    finalizers: tuple[str, ...]
+
+
+Look = (
+    Resolve
+    | FindBase
+    | FindPublished
+    | ReadOutcome
+    | ReadProgress
+    | TakeTurn
+    | MoveTags
+    | RemoveRepository
+)
+Effect = CreateJob | DeleteJob | SetFinalizers
