@@ -6,6 +6,7 @@ import pytest
 
 from niximage.api.build import BuildOutputs, BuildRequest, BuiltPackage, PinnedSource
 from niximage.api.contents import NixpkgsConfig
+from niximage.api.platforms import Platform
 from niximage.api.spec import Config
 from niximage.bucket import ObjectStore
 from niximage.bucket.evaluations import find_evaluation, save_evaluation
@@ -13,7 +14,9 @@ from niximage.bucket.evaluations import find_evaluation, save_evaluation
 SOURCE = PinnedSource(url="https://example.org/x", revision="1" * 40)
 HELLO = BuiltPackage(attribute="hello", outputs={"out": f"/nix/store/{'a' * 32}-hello"})
 CURL = BuiltPackage(attribute="curl^bin", outputs={"bin": f"/nix/store/{'b' * 32}-curl-bin"})
-OUTPUTS = BuildOutputs(packages=[HELLO, CURL], source_time=7)
+AMD64: Platform = "linux/amd64"
+ARM64: Platform = "linux/arm64"
+OUTPUTS = BuildOutputs(packages={AMD64: [HELLO, CURL]}, source_time=7)
 
 
 def request(*packages: str, **fields: Any) -> BuildRequest:
@@ -21,7 +24,6 @@ def request(*packages: str, **fields: Any) -> BuildRequest:
         "namespace": "team",
         "repository": "team/image",
         "input_hash": "0" * 64,
-        "system": "x86_64-linux",
         "source": SOURCE,
         "config": Config(),
     }
@@ -32,10 +34,10 @@ def test_what_was_evaluated_is_known_in_any_mixture(store: ObjectStore) -> None:
     assert find_evaluation(store, request()) is None
     save_evaluation(store, request(), OUTPUTS)
     assert find_evaluation(store, request()) == OUTPUTS
-    swapped = BuildOutputs(packages=[CURL, HELLO], source_time=7)
+    swapped = BuildOutputs(packages={AMD64: [CURL, HELLO]}, source_time=7)
     assert find_evaluation(store, request("curl^bin", "hello")) == swapped
     assert find_evaluation(store, request("hello", repository="team/other")) == BuildOutputs(
-        packages=[HELLO], source_time=7
+        packages={AMD64: [HELLO]}, source_time=7
     )
     assert find_evaluation(store, request("hello", "unknown")) is None
 
@@ -44,7 +46,7 @@ def test_what_was_evaluated_is_known_in_any_mixture(store: ObjectStore) -> None:
     "fields",
     [
         {"namespace": "other"},
-        {"system": "aarch64-linux"},
+        {"platforms": [ARM64]},
         {"source": SOURCE.model_copy(update={"revision": "2" * 40})},
         {"source": SOURCE.model_copy(update={"path": "sub"})},
         {"source": SOURCE.model_copy(update={"attr": "packages"})},
@@ -56,6 +58,18 @@ def test_another_question_has_no_answer(store: ObjectStore, fields: dict[str, An
     save_evaluation(store, request(), OUTPUTS)
     asked = request().model_copy(update=fields)
     assert find_evaluation(store, asked) is None
+
+
+def test_each_platform_is_known_by_itself(store: ObjectStore) -> None:
+    save_evaluation(store, request(), OUTPUTS)
+    both = request(platforms=[AMD64, ARM64])
+    assert find_evaluation(store, both) == OUTPUTS
+    arm = HELLO.model_copy(update={"outputs": {"out": f"/nix/store/{'c' * 32}-hello"}})
+    packages = {AMD64: [HELLO, CURL], ARM64: [arm, CURL]}
+    later = BuildOutputs(packages=packages, source_time=7)
+    save_evaluation(store, both.model_copy(update={"known": OUTPUTS}), later)
+    assert find_evaluation(store, both) == later
+    assert find_evaluation(store, request()) == OUTPUTS
 
 
 def test_a_mirror_of_the_source_is_the_source(store: ObjectStore) -> None:

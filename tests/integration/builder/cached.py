@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from integration.builder.images import Folder, nix_image
 from integration.nix.caches import CacheServer, SigningKey, copy_to_cache, narinfo_file, serving
@@ -104,11 +105,11 @@ class Cached:
         *packages: str,
         nix: NixStore,
         namespace: str = "team",
-        system: str = SYSTEM,
         say: Say = silent,
+        **spec: Any,
     ) -> PublishResult:
         """Build an image of the set."""
-        image = nix_image("image", *packages)
+        image = nix_image("image", *packages, **spec)
         image = image.model_copy(
             update={"metadata": image.metadata.model_copy(update={"namespace": namespace})}
         )
@@ -117,7 +118,6 @@ class Cached:
             pin_folder(self.source, path=".", attr=None),
             bucket.store,
             nix=nix,
-            system=system,
             allow_file=True,
             say=say,
         )

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from integration.nix.demo import SYSTEM
 from niximage.api.base_image import Base, NixImageReference
 from niximage.api.build import PinnedBase, PinnedSource, PublishResult
 from niximage.api.image import Metadata, NixImage
@@ -70,7 +69,6 @@ class Folder:
             package_set.source,
             self.store,
             nix=NixStore(),
-            system=SYSTEM,
             base=base,
             allow_file=True,
             threads=threads,

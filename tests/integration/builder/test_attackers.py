@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from integration.builder.cached import Cached
 from integration.builder.images import Folder, nix_image
 from integration.nix.caches import CacheServer, narinfo_file, register
-from integration.nix.demo import SYSTEM
 from niximage.api.build import BuildOutputs, BuildRequest, BuiltPackage, PublishResult
 from niximage.bucket import keys
 from niximage.builder.publish import run_publish
@@ -67,14 +66,14 @@ def publish(
     image = image.model_copy(
         update={"metadata": image.metadata.model_copy(update={"namespace": namespace})}
     )
-    request = BuildRequest.of(image, pin_folder(cached.source, path=".", attr=None), SYSTEM)
+    request = BuildRequest.of(image, pin_folder(cached.source, path=".", attr=None))
     built = BuiltPackage(attribute="program", outputs={"out": cached.paths["program"]})
     folder = scratch / namespace
     folder.mkdir()
     with open_caches(nix) as caches:
         return run_publish(
             request,
-            BuildOutputs(packages=[built]),
+            BuildOutputs(packages={"linux/amd64": [built]}),
             bucket=bucket.store,
             nix=nix,
             caches=caches,

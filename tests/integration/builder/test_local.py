@@ -169,7 +169,12 @@ def test_progress_tells_what_is_done(demo: Demo, bucket: Folder) -> None:
     said: list[str] = []
     result = bucket.build(demo, "hello", said=said)
     text = "\n".join(said)
-    for part in ("fetched revision", "evaluated 1 packages", "realised 1 outputs", "packed"):
+    for part in (
+        "fetched revision",
+        "evaluated 1 package for linux/amd64",
+        "realised 1 outputs",
+        "packed",
+    ):
         assert part in text
     assert said[-1].startswith(f"team/image@{result.digest}: 3 layers")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from integration.builder.images import Folder
-from integration.nix.demo import SYSTEM, Demo
+from integration.nix.demo import Demo
 from niximage.api.build import (
     MESSAGE_LIMIT,
     RESULT_LIMIT,
@@ -23,7 +23,7 @@ from niximage.api.build import (
 )
 from niximage.api.spec import Config
 from niximage.builder.build import run_build
-from niximage.builder.steps import build_step, publish_step
+from niximage.builder.steps import OUTPUTS_LIMIT, build_step, publish_step
 from niximage.errors import EXIT_INTERNAL, EXIT_RETRYABLE, EXIT_TERMINAL, Reason
 from niximage.nix.programs import NixStore
 
@@ -40,7 +40,6 @@ class Pod:
             namespace="team",
             repository="team/image",
             input_hash="0" * 64,
-            system=SYSTEM,
             packages=list(packages),
             source=demo.source,
             config=Config(),
@@ -89,8 +88,8 @@ def test_publish_reports_the_image_in_its_termination_message(
 
 def test_outputs_are_what_publish_reads(pod: Pod) -> None:
     pod.build()
-    outputs = read_message(BuildOutputs, (pod.work / "outputs.json").read_bytes(), 2 << 20)
-    assert [package.attribute for package in outputs.packages] == ["hello", "shell"]
+    outputs = read_message(BuildOutputs, (pod.work / "outputs.json").read_bytes(), OUTPUTS_LIMIT)
+    assert [package.attribute for package in outputs.packages["linux/amd64"]] == ["hello", "shell"]
 
 
 def test_build_refuses_a_source_on_its_own_disk(pod: Pod) -> None:

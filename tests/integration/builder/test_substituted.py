@@ -49,7 +49,7 @@ def test_an_image_from_nars_is_the_one_from_the_store(
     assert result.digest == cached.digests["program",]
     assert cached.here() == set()
     assert server.nar_bytes == cached.nar_size(server, "program", "library")
-    assert "1 of 1 outputs are in binary caches" in said
+    assert "1 of 1 outputs for linux/amd64 are in binary caches" in said
 
 
 def test_a_folder_is_a_cache_too(cached: Cached, server: CacheServer, bucket: Folder) -> None:
@@ -113,7 +113,7 @@ def test_what_the_cache_lacks_is_built_and_the_rest_still_comes_as_nar(
         result = cached.build(bucket, "own", "program", nix=cached.nix(server.url), say=said.append)
     assert result.digest == cached.digests["own", "program"]
     assert cached.here() == {"own", "part", "library"}  # the library is what `own` is built with
-    assert "1 of 2 outputs are in binary caches" in said
+    assert "1 of 2 outputs for linux/amd64 are in binary caches" in said
     assert any("2 of 4 store paths are in binary caches" in line for line in said)
 
 
@@ -203,7 +203,7 @@ def test_known_packages_that_a_cache_lost_are_evaluated_again(
     said: list[str] = []
     result = cached.build(bucket, "program", nix=nix, say=said.append)
     assert result.digest == cached.digests["program",]
-    assert "0 of 1 outputs are in binary caches" in said
+    assert "0 of 1 outputs for linux/amd64 are in binary caches" in said
     assert "program" in cached.here()
 
 
@@ -216,7 +216,8 @@ def test_what_may_not_be_built_is_named(cached: Cached, tmp_path: Path, bucket: 
     error = caught.value
     assert error.reason is Reason.LOCAL_BUILD_REQUIRED
     assert error.message.startswith(
-        "1 package is in no trusted binary cache, and local builds are forbidden:\nown: own-1.0.drv"
+        "1 package for linux/amd64 is in no trusted binary cache, "
+        "and local builds are forbidden:\nown: own-1.0.drv"
     )
     assert error.derivation.endswith("-own-1.0.drv")
     assert cached.here() == set()
@@ -236,12 +237,12 @@ def test_a_foreign_platform_s_image_is_made_of_nars(
 ) -> None:
     cache, path = foreign_cache(cached, tmp_path)
     nix = cached.nix(cache.as_uri())
-    result = cached.build(bucket, "program", nix=nix, system=FOREIGN)
+    result = cached.build(bucket, "program", nix=nix, platforms=["linux/arm64"])
     config = bucket.config(result.digest)
     assert (config["architecture"], config["os"]) == ("arm64", "linux")
     assert not Path(path).exists()
     with pytest.raises(Terminal) as caught:
-        cached.build(bucket, "program", "other", nix=nix, system=FOREIGN)
+        cached.build(bucket, "program", "other", nix=nix, platforms=["linux/arm64"])
     assert caught.value.reason is Reason.LOCAL_BUILD_REQUIRED
     assert f"this machine cannot build for {FOREIGN}:\nother: other-1.0.drv" in str(caught.value)
 

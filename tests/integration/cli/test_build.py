@@ -75,7 +75,7 @@ def test_words_go_to_standard_output_and_progress_to_standard_error(niximage: Ni
     assert first.startswith("default/greeter@sha256:")
     assert rest[0].startswith("  3 layers, ")
     assert rest[1:] == ["  written to oci:image"]
-    for words in ("evaluated 1 packages in", "packed ", "wrote oci:image in"):
+    for words in ("evaluated 1 package for linux/amd64 in", "packed ", "wrote oci:image in"):
         assert words in done.stderr
 
 
@@ -288,7 +288,8 @@ def test_a_plan_is_what_a_build_does(niximage: Niximage) -> None:
     planned = niximage.run("plan", "--json", *arguments)
     report = niximage.document(*arguments[2:], "-o", "oci:image")
     document = json.loads(planned.stdout)
-    assert [layer["paths"] for layer in document["layers"]] == [
+    (platform,) = document["platforms"]
+    assert [layer["paths"] for layer in platform["layers"]] == [
         layer["paths"] for layer in report["platforms"][0]["layers"]
     ]
     assert document["bytes"]["closure"] == report["bytes"]["closure"]

@@ -60,8 +60,9 @@ def test_a_plan_of_what_a_cache_has_downloads_nothing(niximage: Niximage, filled
         *forbidden,
     )
     planned = json.loads(niximage.run("plan", "--json", *arguments).stdout)
-    assert [layer["kind"] for layer in planned["layers"]] == ["store", "root"]
-    assert planned["layers"][-1]["size"] is None
+    (platform,) = planned["platforms"]
+    assert [layer["kind"] for layer in platform["layers"]] == ["store", "root"]
+    assert platform["layers"][-1]["size"] is None
     table = niximage.run("plan", *arguments)
     assert table.stdout.splitlines()[-1].split()[:3] == ["2", "?", "0"]
     assert [path for path in niximage.bucket.rglob("*") if path.is_file()] == []

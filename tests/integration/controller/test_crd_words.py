@@ -19,6 +19,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an option": ({"packages": ["--impure"]}, "spec.packages[0]"),
     "a package twice": ({"packages": ["hello", "hello"]}, "Duplicate value"),
     "no package": ({"packages": []}, "spec.packages"),
+    "no platform": ({"platforms": []}, "spec.platforms"),
+    "a platform twice": ({"platforms": ["linux/arm64"] * 2}, "Duplicate value"),
+    "more platforms than there are": ({"platforms": ["linux/amd64"] * 3}, "spec.platforms"),
+    "an unknown platform": (
+        {"platforms": ["linux/riscv64"]},
+        'supported values: "linux/amd64", "linux/arm64"',
+    ),
     "no source": ({"source": {}}, "set exactly one of nixpkgs and git"),
     "two sources": (
         {"source": {"nixpkgs": {"channel": "nixos-26.05"}, "git": GIT}},

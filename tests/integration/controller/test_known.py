@@ -14,13 +14,17 @@ from niximage.controller.views import Absent, CreateJob, Published
 from unit.controller.states import SETTINGS, inputs, nix_image, pinned
 
 IMAGE = nix_image()
-REQUEST = BuildRequest.of(IMAGE, pinned(), "x86_64-linux")
+REQUEST = BuildRequest.of(IMAGE, pinned())
 
 
 def outputs(count: int = 1) -> BuildOutputs:
     paths = {f"o{i}": f"/nix/store/{'a' * 32}-{'x' * 200}{i}" for i in range(count)}
     return BuildOutputs(
-        packages=[BuiltPackage(attribute=name, outputs=paths) for name in REQUEST.packages]
+        packages={
+            "linux/amd64": [
+                BuiltPackage(attribute=name, outputs=paths) for name in REQUEST.packages
+            ]
+        }
     )
 
 
@@ -46,7 +50,9 @@ def test_what_does_not_fit_a_variable_is_left_out(tmp_path: Path) -> None:
     many = REQUEST.model_copy(update={"packages": [f"p{i}" for i in range(20)]})
     paths = {f"o{i}": f"/nix/store/{'a' * 32}-{'x' * 200}{i}" for i in range(32)}
     known = BuildOutputs(
-        packages=[BuiltPackage(attribute=name, outputs=paths) for name in many.packages]
+        packages={
+            "linux/amd64": [BuiltPackage(attribute=name, outputs=paths) for name in many.packages]
+        }
     )
     save_evaluation(store, many, known)
     assert with_evaluation(store, many) == many

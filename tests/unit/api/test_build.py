@@ -16,7 +16,6 @@ from niximage.image.entries import FileEntry
 from niximage.image.root import file_entry
 
 PINNED = PinnedSource(url="https://example.org/x", revision="a" * 40)
-SYSTEM = "x86_64-linux"
 
 
 def image(**spec: Any) -> NixImage:
@@ -27,11 +26,11 @@ def image(**spec: Any) -> NixImage:
 
 
 def test_order_of_packages_and_names_of_sources_do_not_matter() -> None:
-    same = input_hash(image(), PINNED, SYSTEM)
-    assert input_hash(image(packages=["bc", "a"]), PINNED, SYSTEM) == same
+    same = input_hash(image(), PINNED)
+    assert input_hash(image(packages=["bc", "a"]), PINNED) == same
     mirror = PINNED.model_copy(update={"url": "https://mirror.example.org/x", "ref": "refs/tags/1"})
-    assert input_hash(image(), mirror, SYSTEM) == same
-    assert input_hash(image(interval="1h", suspend=True, timeout="2h"), PINNED, SYSTEM) == same
+    assert input_hash(image(), mirror) == same
+    assert input_hash(image(interval="1h", suspend=True, timeout="2h"), PINNED) == same
 
 
 FILES = [{"path": "/b", "content": "x"}, {"path": "/a", "directory": True}]
@@ -62,7 +61,7 @@ ALIKE: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("one", "other"), ALIKE)
 def test_what_means_the_same_has_the_same_hash(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert input_hash(image(**one), PINNED, SYSTEM) == input_hash(image(**other), PINNED, SYSTEM)
+    assert input_hash(image(**one), PINNED) == input_hash(image(**other), PINNED)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ def test_what_means_the_same_has_the_same_hash(one: dict[str, Any], other: dict[
     ids=str,
 )
 def test_what_shapes_the_image_shapes_the_hash(spec: dict[str, Any]) -> None:
-    assert input_hash(image(**spec), PINNED, SYSTEM) != input_hash(image(), PINNED, SYSTEM)
+    assert input_hash(image(**spec), PINNED) != input_hash(image(), PINNED)
 
 
 @pytest.mark.parametrize(
@@ -101,11 +100,26 @@ def test_what_shapes_the_image_shapes_the_hash(spec: dict[str, Any]) -> None:
 )
 def test_the_pinned_source_shapes_the_hash(change: dict[str, str]) -> None:
     other = PINNED.model_copy(update=change)
-    assert input_hash(image(), other, SYSTEM) != input_hash(image(), PINNED, SYSTEM)
+    assert input_hash(image(), other) != input_hash(image(), PINNED)
 
 
-def test_the_system_shapes_the_hash() -> None:
-    assert input_hash(image(), PINNED, "aarch64-linux") != input_hash(image(), PINNED, SYSTEM)
+PLATFORMS = [["linux/amd64"], ["linux/arm64"], ["linux/amd64", "linux/arm64"]]
+
+
+def test_platforms_shape_the_hash_and_their_order_does_not() -> None:
+    hashes = {input_hash(image(platforms=platforms), PINNED) for platforms in PLATFORMS}
+    assert len(hashes) == len(PLATFORMS)
+    both = PLATFORMS[-1]
+    assert input_hash(image(platforms=both[::-1]), PINNED) in hashes
+    request = BuildRequest.of(image(platforms=both[::-1]), PINNED)
+    assert request.platforms == both
+
+
+def test_images_from_before_there_were_platforms_are_known() -> None:
+    """Their hash is that of their one system."""
+    before = "bc05d9a752ec1b96f1e57203fec45ce6b7f8fe84daa1202289f19095007d8137"
+    assert input_hash(image(), PINNED) == before
+    assert input_hash(image(platforms=["linux/amd64"]), PINNED) == before
 
 
 # What of a spec does not shape the image. A new field belongs here or into the hash.
@@ -122,7 +136,7 @@ SHAPELESS = {
 
 
 def test_a_request_carries_all_that_shapes_the_image() -> None:
-    request = BuildRequest.of(image(), PINNED, SYSTEM).to_json()
+    request = BuildRequest.of(image(), PINNED).to_json()
     absent = {name for name in NixImageSpec.model_fields if to_camel(name) not in request}
     assert absent - SHAPELESS <= {n for n, f in NixImageSpec.model_fields.items() if not f.default}
 
@@ -148,7 +162,7 @@ def test_different_files_have_different_hashes(one: Any, two: Any) -> None:
     def made(files: list[dict[str, Any]]) -> set[FileEntry]:
         return {file_entry(ImageFile.model_validate(file)) for file in files}
 
-    hashes = [input_hash(image(files=files), PINNED, SYSTEM) for files in (one, two)]
+    hashes = [input_hash(image(files=files), PINNED) for files in (one, two)]
     assert (hashes[0] == hashes[1]) == (made(one) == made(two))
 
 
@@ -186,11 +200,11 @@ def test_of_a_base_the_digest_shapes_the_hash_and_nothing_else() -> None:
     def based(repository: str, digit: str) -> str:
         digest = f"sha256:{digit * 64}"
         above = image(base={"image": f"{repository}:12@{digest}"})
-        return input_hash(above, PINNED, SYSTEM, PinnedBase(image=repository, digest=digest))
+        return input_hash(above, PINNED, PinnedBase(image=repository, digest=digest))
 
     assert based("docker.io/library/debian", "a") == based("mirror.example.org/debian", "a")
     assert based("docker.io/library/debian", "a") != based("docker.io/library/debian", "b")
-    assert based("docker.io/library/debian", "a") != input_hash(image(), PINNED, SYSTEM)
+    assert based("docker.io/library/debian", "a") != input_hash(image(), PINNED)
 
 
 @pytest.mark.parametrize(

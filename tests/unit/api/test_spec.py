@@ -76,6 +76,8 @@ GOOD: dict[str, dict[str, Any]] = {
         "files": [{"path": f"/f/{n}", "content": "x" * 1024} for n in range(64)]
     },
     "a Nix database": {"nixDatabase": True},
+    "another platform": {"platforms": ["linux/arm64"]},
+    "two platforms": {"platforms": ["linux/arm64", "linux/amd64"]},
     "layering": {"layering": {"maxLayers": 125, "strategy": "Popularity"}},
     "gzip": {"compression": "gzip"},
     "the source's time": {"config": {"created": "SourceTimestamp"}},
@@ -89,6 +91,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a leading dash": ({"packages": ["--option"]}, "spec.packages.0"),
     "a newline at the end": ({"packages": ["hello\n"]}, "spec.packages.0"),
     "too many packages": ({"packages": [f"p{n}" for n in range(129)]}, "spec.packages"),
+    "no platform": ({"platforms": []}, "spec.platforms"),
+    "a platform twice": ({"platforms": ["linux/amd64"] * 2}, "name each platform once"),
+    "more platforms than there are": ({"platforms": ["linux/amd64"] * 3}, "spec.platforms"),
+    "an unknown platform": ({"platforms": ["windows/amd64"]}, "spec.platforms.0"),
+    "a Nix system": ({"platforms": ["x86_64-linux"]}, "spec.platforms.0"),
     "no source": ({"source": {}}, "exactly one of nixpkgs and git"),
     "two sources": (
         {"source": {"nixpkgs": {"channel": "nixos-26.05"}, "git": GIT}},

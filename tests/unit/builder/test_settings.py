@@ -13,7 +13,6 @@ REQUEST = {
     "namespace": "team",
     "repository": "team/hello",
     "inputHash": "0" * 64,
-    "system": "x86_64-linux",
     "packages": ["hello"],
     "source": {"url": "https://example.org/x.git", "revision": "1" * 40},
     "config": {},

@@ -59,11 +59,11 @@ def nix_image(
 
 
 def inputs(image: NixImage, revision: str = REVISION) -> str:
-    return input_hash(image, pinned(revision), SETTINGS.system)
+    return input_hash(image, pinned(revision))
 
 
 def request(image: NixImage) -> BuildRequest:
-    return BuildRequest.of(image, pinned(), SETTINGS.system)
+    return BuildRequest.of(image, pinned())
 
 
 def job(

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from niximage.api.build import input_hash
 from niximage.api.image import FORCE_AT, REQUESTED_AT, NixImage
 from niximage.controller.views import JobView
-from unit.controller.states import SETTINGS, pinned
+from unit.controller.states import pinned
 from unit.controller.world import World, digest_of
 
 SPECS: list[dict[str, Any]] = [
@@ -152,9 +152,7 @@ class Convergence(RuleBasedStateMachine):
             told = {c["type"]: c["status"] for c in image["status"]["conditions"]}
         assert told["Ready"] == "True", image["status"]
         assert "Outdated" not in told
-        expected = input_hash(
-            NixImage.model_validate(image), pinned(self.world.revision), SETTINGS.system
-        )
+        expected = input_hash(NixImage.model_validate(image), pinned(self.world.revision))
         assert image["status"]["artifact"]["inputHash"] == expected
         assert image["status"]["observedGeneration"] == image["metadata"]["generation"]
         assert self.world.live_jobs() == []

@@ -16,7 +16,6 @@ CREATE = CreateJob(
         namespace="team-a",
         repository="team-a/web",
         input_hash=inputs(IMAGE),
-        system="x86_64-linux",
         packages=IMAGE.spec.packages,
         source=pinned(),
         config=IMAGE.spec.config,

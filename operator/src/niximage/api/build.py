@@ -20,6 +20,7 @@ from niximage.api.base_image import REGISTRY_REPOSITORY_PATTERN, split_image
 from niximage.api.canonical import canonical_hash, canonical_json
 from niximage.api.contents import FILES_LIMIT, Compression, ImageFile, Layering, NixpkgsConfig
 from niximage.api.image import NixImage, explain
+from niximage.api.platforms import DEFAULT_PLATFORM, SYSTEMS, Platform, Platforms, in_order
 from niximage.api.source import NarHash
 from niximage.api.spec import SHA256_PATTERN, Config, NixImageSpec, Package
 from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
@@ -31,6 +32,7 @@ MESSAGE_LIMIT: Final = 3072  # bytes of a failure's JSON, well below the kubelet
 RESULT_LIMIT: Final = 1024  # bytes of a result's JSON
 REQUEST_LIMIT: Final = 120 << 10  # bytes of a request's JSON: Linux ends a variable at 128 KiB
 
+LAYERS_LIMIT: Final = 128 * len(SYSTEMS)  # of an image for all platforms together
 TIME_LIMIT: Final = 253_402_300_799  # seconds since 1970: the end of the year 9999
 
 STORE_PATH_PATTERN: Final = r"^/nix/store/[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,211}$"
@@ -93,10 +95,13 @@ class BuiltPackage(Strict):
 
 
 class BuildOutputs(Strict):
-    """What `build` hands to `publish`."""
+    """What `build` hands to `publish`: for each platform its packages."""
 
     v: Literal[1] = 1
-    packages: Annotated[list[BuiltPackage], Field(min_length=1, max_length=128)]
+    packages: Annotated[
+        dict[Platform, Annotated[list[BuiltPackage], Field(min_length=1, max_length=128)]],
+        Field(min_length=1, max_length=len(SYSTEMS)),
+    ]
     source_time: Annotated[int, Field(ge=0, le=TIME_LIMIT)] = Field(
         default=0, description="When the source's revision was committed, in seconds since 1970."
     )
@@ -109,7 +114,7 @@ class BuildRequest(Strict):
     namespace: Annotated[str, Field(max_length=63)]
     repository: Annotated[str, Field(max_length=255)]
     input_hash: Hash
-    system: Annotated[str, Field(pattern=r"^[a-z0-9_]+-[a-z0-9]+$", max_length=32)]
+    platforms: Platforms = Field(default=[DEFAULT_PLATFORM])
     packages: Annotated[list[Package], Field(min_length=1, max_length=128)]
     source: PinnedSource
     base: PinnedBase | None = None
@@ -121,28 +126,25 @@ class BuildRequest(Strict):
     compression: Compression = "zstd"
     known: BuildOutputs | None = Field(
         default=None,
-        description="What an earlier build evaluated these packages to; of use where binary "
-        "caches have all of it.",
+        description="What earlier builds evaluated these packages to, for all platforms or some; "
+        "of use where binary caches have all of it.",
     )
 
     @classmethod
-    def of(
-        cls, image: NixImage, source: PinnedSource, system: str, base: PinnedBase | None = None
-    ) -> Self:
+    def of(cls, image: NixImage, source: PinnedSource, base: PinnedBase | None = None) -> Self:
         """What a build of this image has to know.
 
         Args:
             image: what to build.
             source: its source, pinned.
-            system: what to build for, as Nix says it.
             base: its base, pinned; None exactly where the spec has none.
         """
         spec = image.spec
         return cls(
             namespace=image.metadata.namespace,
             repository=image.repository,
-            input_hash=input_hash(image, source, system, base),
-            system=system,
+            input_hash=input_hash(image, source, base),
+            platforms=in_order(spec.platforms),
             packages=spec.packages,
             source=source,
             base=base,
@@ -176,15 +178,18 @@ class BuildRequest(Strict):
 
 
 class PublishResult(Strict):
-    """What `publish` reports, at most 1 KiB; the operator checks it against the bucket."""
+    """What `publish` reports, at most 1 KiB; the operator checks it against the bucket.
+
+    Counts are of all platforms together, a layer that they share counted once.
+    """
 
     v: Literal[1] = 1
     input_hash: Hash
     repository: Annotated[str, Field(max_length=255)]
     digest: Digest
-    layers: Annotated[int, Field(ge=0, le=128)]
+    layers: Annotated[int, Field(ge=0, le=LAYERS_LIMIT)]
     size: Annotated[int, Field(ge=0)]
-    reused_layers: Annotated[int, Field(ge=0, le=128)]
+    reused_layers: Annotated[int, Field(ge=0, le=LAYERS_LIMIT)]
     reused_size: Annotated[int, Field(ge=0)]
 
     def to_message(self) -> bytes:
@@ -249,6 +254,8 @@ _NO_SHAPE: Final = (
     # Known by what they are pinned to.
     "source",
     "base",
+    # Known as the systems that they are.
+    "platforms",
     # About when, where and how builds run, and what becomes of their image.
     "build",
     "concurrencyPolicy",
@@ -261,19 +268,19 @@ _NO_SHAPE: Final = (
 )
 
 
-def input_hash(
-    image: NixImage, source: PinnedSource, system: str, base: PinnedBase | None = None
-) -> str:
+def input_hash(image: NixImage, source: PinnedSource, base: PinnedBase | None = None) -> str:
     """The key of an image: equal exactly when the same image would come out.
 
     The URL and the ref are not part of it: the revision alone says what the bytes are, so a
     mirror, or a branch that meets a tag, builds nothing anew. Of the base its digest counts.
+    One platform is spelled as ever, so that images of before are known; several are a list.
     """
     assert (base is None) == (image.spec.base is None)
+    systems = [SYSTEMS[platform] for platform in in_order(image.spec.platforms)]
     document: dict[str, Any] = {
         "v": 1,
         "builder": BUILDER_VERSION,
-        "system": system,
+        "system": systems if len(systems) > 1 else systems[0],
         "source": {"revision": source.revision, "path": source.path, "attr": source.attr},
         "base": base and base.digest,
         "image": _shape(image.spec),

@@ -31,6 +31,7 @@ COLUMNS: Final = (
         "jsonPath": '.status.conditions[?(@.type=="Ready")].reason',
     },
     {"name": "Revision", "type": "string", "jsonPath": ".status.source.shortRevision"},
+    {"name": "Platforms", "type": "string", "priority": 1, "jsonPath": ".spec.platforms"},
     {"name": "Image", "type": "string", "priority": 1, "jsonPath": ".status.image"},
     {
         "name": "Status",

@@ -21,6 +21,7 @@ from niximage.api.contents import (
     image_files,
 )
 from niximage.api.placement import BuildSettings
+from niximage.api.platforms import DEFAULT_PLATFORM, Platforms
 from niximage.api.source import ATTRIBUTE_PATTERN, Source
 
 SHA256_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
@@ -202,6 +203,12 @@ class NixImageSpec(Model):
     suspend: bool = Field(
         default=False,
         description="Stops looking at the source and starting builds; a running build finishes.",
+    )
+    platforms: Platforms = Field(
+        default=[DEFAULT_PLATFORM],
+        description="What the image runs on. More than one gives an image index under one digest. "
+        "Packages for a platform other than the build node's come from binary caches alone, so "
+        "no node of it is needed; one that no cache has stalls the image.",
     )
     base: Base | None = None
     nixpkgs_config: NixpkgsConfig = NixpkgsConfig()

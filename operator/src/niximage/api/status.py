@@ -66,7 +66,11 @@ class Artifact(Model):
 
     input_hash: Annotated[str, Field(max_length=64)]
     revision: Annotated[str, Field(max_length=64)]
-    layers: Annotated[int, Field(ge=0)]
+    platforms: Annotated[
+        list[Annotated[str, Field(max_length=32)]],
+        Field(max_length=8, json_schema_extra=list_set()),
+    ] = Field(default_factory=list, description="What it runs on.")
+    layers: Annotated[int, Field(ge=0)] = Field(description="Of all platforms together.")
     size: Annotated[int, Field(ge=0)] = Field(description="Bytes of all blobs, compressed.")
     reused_layers: Annotated[int, Field(ge=0)] = Field(
         description="Layers that were in the bucket before."

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from niximage.api.build import TIME_LIMIT, BuildOutputs, BuildRequest, BuiltPackage
 from niximage.api.canonical import canonical_hash, canonical_json
+from niximage.api.platforms import SYSTEMS, Platform
 from niximage.bucket import keys
 from niximage.bucket.hold import put
 from niximage.bucket.records import Record, read_record
@@ -37,43 +38,70 @@ class EvaluationRecord(Record):
 
 
 def find_evaluation(store: ObjectStore, request: BuildRequest) -> BuildOutputs | None:
-    """What all packages of a request were evaluated to, or None if one of them is not known.
+    """What the packages of a request were evaluated to.
+
+    Returns:
+        The packages of each platform for which all of them are known; None if there is none.
 
     Raises:
         Retryable: the store fails.
     """
-    found = in_parallel(lambda package: _find(store, request, package), request.packages)
-    records = [record for record in found if record is not None]
-    if len(records) < len(found):
+    records = {
+        platform: found
+        for platform in request.platforms
+        if (found := _find_all(store, request, platform)) is not None
+    }
+    if not records:
         return None
     return BuildOutputs(
-        packages=[record.package for record in records],
-        source_time=max(record.source_time for record in records),
+        packages={
+            platform: [record.package for record in found] for platform, found in records.items()
+        },
+        source_time=max(record.source_time for found in records.values() for record in found),
     )
 
 
 def save_evaluation(store: ObjectStore, request: BuildRequest, outputs: BuildOutputs) -> None:
-    """Remember what the packages of a request were evaluated to."""
+    """Remember what the packages of a request were evaluated to, but for what was known."""
+    known = request.known.packages if request.known is not None else {}
 
-    def save(package: BuiltPackage) -> None:
+    def save(each: tuple[Platform, BuiltPackage]) -> None:
+        platform, package = each
         record = EvaluationRecord(package=package, source_time=outputs.source_time)
-        put(store, _name(request, package.attribute), canonical_json(record.to_json()))
+        name = _name(request, platform, package.attribute)
+        put(store, name, canonical_json(record.to_json()))
 
-    in_parallel(save, outputs.packages)
+    new = [
+        (platform, package)
+        for platform in request.platforms
+        if platform not in known
+        for package in outputs.packages[platform]
+    ]
+    in_parallel(save, new)
 
 
-def _find(store: ObjectStore, request: BuildRequest, package: str) -> EvaluationRecord | None:
-    record = read_record(store, _name(request, package), EvaluationRecord, limit=RECORD_LIMIT)
-    return record if record is not None and record.package.attribute == package else None
+def _find_all(
+    store: ObjectStore, request: BuildRequest, platform: Platform
+) -> list[EvaluationRecord] | None:
+    """The records of all packages for a platform, or None if one of them is not known."""
+
+    def find(package: str) -> EvaluationRecord | None:
+        name = _name(request, platform, package)
+        record = read_record(store, name, EvaluationRecord, limit=RECORD_LIMIT)
+        return record if record is not None and record.package.attribute == package else None
+
+    found = in_parallel(find, request.packages)
+    records = [record for record in found if record is not None]
+    return records if len(records) == len(found) else None
 
 
-def _name(request: BuildRequest, package: str) -> str:
+def _name(request: BuildRequest, platform: Platform, package: str) -> str:
     source = request.source
     document: dict[str, Any] = {
         "v": 1,
         "evaluator": EVALUATOR,
         "source": {"revision": source.revision, "path": source.path, "attr": source.attr},
-        "system": request.system,
+        "system": SYSTEMS[platform],
         "config": request.nixpkgs_config.to_json(),
         "package": package,
     }

@@ -24,6 +24,7 @@ from niximage.image.base import (
     DOCUMENT_LIMIT,
     BaseConfig,
     BaseManifest,
+    choose_manifest,
     read_base_config,
     read_base_manifest,
 )
@@ -128,7 +129,7 @@ def _from_registry(
     scratch: Path,
     say: Say,
 ) -> BaseImage:
-    fetched = fetch_image(base, scratch / "base", system=system)
+    fetched = fetch_image(base, scratch / f"base-{system}", system=system)
     layers = fetched.manifest.layers
     config = read_base_config(fetched.config, len(layers), system, str(base))
     contents = _contents(fetched.manifest, config)
@@ -147,17 +148,24 @@ def _from_registry(
 
 def _of_bucket(base: PinnedBase, bucket: ObjectStore, system: str) -> ContentsRecord:
     """What is in an image of this bucket, from its manifest alone."""
+    content = _manifest(base, bucket, base.digest)
+    if (chosen := choose_manifest(content, system, str(base))) is not None:
+        content = _manifest(base, bucket, chosen)
+    manifest = read_base_manifest(content, str(base))
+    raw = _read_config(bucket, manifest.config)
+    return _contents(manifest, read_base_config(raw, len(manifest.layers), system, str(base)))
+
+
+def _manifest(base: PinnedBase, bucket: ObjectStore, digest: str) -> bytes:
     assert base.repository is not None
-    content = read_manifest(bucket, base.repository, base.digest)
+    content = read_manifest(bucket, base.repository, digest)
     if content is None:
         raise Retryable(
             Reason.REFERENCE_NOT_FOUND,
             f"the base {base} is not in {bucket.url}",
             hint="Build the base first, or check its name and digest",
         )
-    manifest = read_base_manifest(content, str(base))
-    raw = _read_config(bucket, manifest.config)
-    return _contents(manifest, read_base_config(raw, len(manifest.layers), system, str(base)))
+    return content
 
 
 def _contents(manifest: BaseManifest, config: BaseConfig) -> ContentsRecord:

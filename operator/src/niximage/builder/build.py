@@ -1,18 +1,17 @@
 """The first step: a pinned source to store paths. Runs what tenants wrote."""
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from niximage.api.build import BuildOutputs, BuildRequest, BuiltPackage
+from niximage.api.platforms import SYSTEMS, Platform
+from niximage.builder.lacking import check_buildable, for_each, look_up_packages
 from niximage.builder.progress import Say, silent, timed, watcher
-from niximage.builder.sources import look_up, tell_refused
+from niximage.builder.sources import look_up
 from niximage.errors import Reason, Terminal
-from niximage.image.closure import store_path_name
 from niximage.nix.activity import Progress
-from niximage.nix.closure_walk import Walk
 from niximage.nix.evaluate import EvaluatedPackage, evaluate
 from niximage.nix.nar_hash import check_nar_hash
 from niximage.nix.programs import NixStore
@@ -23,9 +22,6 @@ from niximage.source.folder import copy_folder, is_folder
 
 # The name is part of store paths that copy the source whole: the same as Nix's own fetchers'.
 _SOURCE: Final = "source"
-_SHOWN: Final = 10  # packages, in a message
-# What a machine's processor runs besides its own system's programs.
-_BUILT_BY: Final = {"x86_64": ("x86_64-linux", "i686-linux")}
 
 
 def run_build(
@@ -69,9 +65,13 @@ def run_build(
             )
         return seconds
 
-    if (known := _known(request, caches)) is not None:
-        say(f"{len(known.packages)} packages were evaluated before, and binary caches have them")
-        return known
+    known = _known(request, caches)
+    if known:
+        count = sum(len(packages) for packages in known.values())
+        say(f"{count} packages were evaluated before, and binary caches have them")
+    unknown = [platform for platform in request.platforms if platform not in known]
+    if not unknown and request.known is not None:
+        return BuildOutputs(packages=known, source_time=request.known.source_time)
     with timed(say, f"fetched revision {request.source.revision[:12]}", stage="evaluate"):
         if allow_file and is_folder(request.source):
             source = copy_folder(request.source, scratch / _SOURCE)
@@ -80,74 +80,56 @@ def run_build(
     if request.source.nar_hash is not None:
         with timed(say, "checked the source's hash", stage="evaluate"):
             check_nar_hash(scratch / _SOURCE, request.source.nar_hash, store=nix, timeout=left())
-    with timed(say, f"evaluated {len(request.packages)} packages", stage="evaluate"):
-        packages = evaluate(
-            source.path,
-            request.packages,
-            attribute=request.source.attr,
-            system=request.system,
-            store=nix,
-            timeout=left(),
-            root=scratch / _SOURCE,
-            config=request.nixpkgs_config,
-        )
-    outputs = {path for package in packages for path in package.outputs.values()}
+
+    def evaluated(platform: Platform) -> tuple[EvaluatedPackage, ...]:
+        with timed(say, f"evaluated {_count(request.packages)} for {platform}", stage="evaluate"):
+            return evaluate(
+                source.path,
+                request.packages,
+                attribute=request.source.attr,
+                system=SYSTEMS[platform],
+                store=nix,
+                timeout=left(),
+                root=scratch / _SOURCE,
+                config=request.nixpkgs_config,
+            )
+
+    found = for_each(unknown, evaluated)
     with timed(say, stage="realise"):
-        walk, missing = look_up(outputs, caches)
-        if caches is not None:
-            say(f"{len(outputs) - len(missing)} of {len(outputs)} outputs are in binary caches")
-            tell_refused(walk, say)
-        wanted = [found for package in packages if (found := package.only(missing)).outputs]
-        if wanted and (why := _why_not_here(nix, request.system)):
-            raise _local_build_required(wanted, walk, why)
+        lacking = look_up_packages(found, caches, say=say)
+        check_buildable(lacking, nix)
+        wanted = [package for each in lacking for package in each.packages]
         if wanted:
-            with timed(say, f"realised {len(missing)} outputs"):
+            count = sum(len(package.outputs) for package in wanted)
+            with timed(say, f"realised {count} outputs"):
                 realise(wanted, store=nix, timeout=left(), roots=roots, on_progress=_Narrator(say))
-    return BuildOutputs(
-        packages=[
-            BuiltPackage(attribute=package.attribute, outputs=dict(package.outputs))
-            for package in packages
-        ],
-        source_time=source.time,
-    )
+    built = {platform: [_built(package) for package in found[platform]] for platform in unknown}
+    return BuildOutputs(packages={**known, **built}, source_time=source.time)
 
 
-def _known(request: BuildRequest, caches: Substituters | None) -> BuildOutputs | None:
-    """What the packages were evaluated to before, if nothing of it needs its derivation."""
-    known = request.known
-    if known is None or caches is None:
-        return None
-    if [package.attribute for package in known.packages] != request.packages:
-        return None
-    paths = {path for package in known.packages for path in package.outputs.values()}
-    return None if look_up(paths, caches)[1] else known
+def _count(packages: Sequence[str]) -> str:
+    return "1 package" if len(packages) == 1 else f"{len(packages)} packages"
 
 
-def _why_not_here(nix: NixStore, system: str) -> str:
-    """Why nothing may be built on this machine for a system; "" if it may."""
-    if not nix.local_builds:
-        return "local builds are forbidden"
-    machine = os.uname().machine
-    # Without settings of ours the machine's own Nix may know of other builders.
-    if nix.substituters is not None and system not in _BUILT_BY.get(machine, (f"{machine}-linux",)):
-        return f"this machine cannot build for {system}"
-    return ""
+def _built(package: EvaluatedPackage) -> BuiltPackage:
+    return BuiltPackage(attribute=package.attribute, outputs=dict(package.outputs))
 
 
-def _local_build_required(packages: Sequence[EvaluatedPackage], walk: Walk, why: str) -> Terminal:
-    shown = [
-        f"{package.attribute}: {store_path_name(package.derivation)}"
-        + "".join(f"; {walk.refused[p]}" for p in package.outputs.values() if p in walk.refused)
-        for package in packages[:_SHOWN]
-    ]
-    more = [f"and {len(packages) - _SHOWN} more"] if len(packages) > _SHOWN else []
-    count = "1 package is" if len(packages) == 1 else f"{len(packages)} packages are"
-    return Terminal(
-        Reason.LOCAL_BUILD_REQUIRED,
-        "\n".join([f"{count} in no trusted binary cache, and {why}:", *shown, *more]),
-        hint="Choose a revision that a binary cache has, add a cache that has it, or allow builds",
-        derivation=packages[0].derivation,
-    )
+def _known(
+    request: BuildRequest, caches: Substituters | None
+) -> dict[Platform, list[BuiltPackage]]:
+    """What packages were evaluated to before, by platform, if nothing needs its derivation."""
+    if request.known is None or caches is None:
+        return {}
+    found = {}
+    for platform in request.platforms:
+        packages = request.known.packages.get(platform, [])
+        if [package.attribute for package in packages] != request.packages:
+            continue
+        paths = {path for package in packages for path in package.outputs.values()}
+        if not look_up(paths, caches)[1]:
+            found[platform] = packages
+    return found
 
 
 class _Narrator:

@@ -4,6 +4,9 @@
     oci-archive:FILE      such a layout as one tar: `podman load`, `skopeo`, `ctr images import`
     docker-archive:FILE   what `docker save` writes: `docker load`, `podman load`, `kind load`
 
+The first two take an image for several platforms whole, as its index; the third has no form for
+one, so such an image is refused.
+
 Every byte is compared with its digest on the way. Files come into being whole or not at all.
 """
 
@@ -13,18 +16,19 @@ import json
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 
 from niximage.api.canonical import canonical_json
+from niximage.api.platforms import named
 from niximage.bucket import keys
 from niximage.bucket.images import read_manifest
-from niximage.bucket.manifest import Manifest, parse_manifest
+from niximage.bucket.manifest import Manifest, media_type, parse_index, parse_manifest
 from niximage.bucket.store import ObjectStore
 from niximage.errors import Reason, Retryable, Terminal
-from niximage.image.descriptor import INDEX, MANIFEST, Descriptor
+from niximage.image.descriptor import INDEX, Descriptor
 from niximage.image.layer_reader import decompress
 
 Kind = Literal["oci", "oci-archive", "docker-archive"]
@@ -68,23 +72,35 @@ def parse_output(text: str) -> Output:
             )
 
 
+def check_output(output: Output, platforms: Sequence[str]) -> None:
+    """See that an output can hold an image for these platforms.
+
+    Raises:
+        Terminal: it cannot.
+    """
+    if output.kind == "docker-archive" and len(platforms) > 1:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"{output} can hold one platform, and the image is for {named(platforms)}",
+            hint="Choose one with --platform, or write an oci-archive, which holds them all",
+        )
+
+
 def export_image(bucket: ObjectStore, repository: str, digest: str, output: Output) -> None:
     """Write an image of the bucket to an output.
 
     Args:
         bucket: where it is, whole.
         repository: `<namespace>/<name>`; with the tag `latest` it is what the image is called.
-        digest: of its manifest.
+        digest: of its manifest, or its index.
         output: where to.
 
     Raises:
-        Terminal: the output cannot be written.
+        Terminal: the output cannot be written, or not hold the image.
         Retryable: the bucket fails, or lacks a part of the image.
     """
-    content = read_manifest(bucket, repository, digest)
-    if content is None:
-        raise _lacking(bucket, digest)
-    image = _Image(bucket, f"{repository}:{TAG}", content, parse_manifest(content))
+    image = _read(bucket, repository, digest)
+    check_output(output, image.platforms)
     try:
         match output.kind:
             case "oci":
@@ -105,22 +121,24 @@ def export_image(bucket: ObjectStore, repository: str, digest: str, output: Outp
 
 @dataclass(frozen=True, slots=True)
 class _Image:
+    """An image: its manifest, or its index and the manifests of its members."""
+
     bucket: ObjectStore
     name: str
-    content: bytes
-    manifest: Manifest
+    descriptor: Descriptor
+    documents: Mapping[str, bytes]
+    manifests: Sequence[Manifest]
+    platforms: Sequence[str] = ()
 
     @property
-    def descriptor(self) -> Descriptor:
-        return Descriptor.of(MANIFEST, self.content)
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Every config and layer, each once."""
+        return tuple(dict.fromkeys(blob for each in self.manifests for blob in each.blobs))
 
     def named(self) -> dict[str, Any]:
         """The manifest's descriptor as an index names it."""
         annotations = {_NAME: TAG, _FULL_NAME: f"docker.io/{self.name}"}
         return {**self.descriptor.to_json(), "annotations": annotations}
-
-    def config(self) -> bytes:
-        return b"".join(self.blob(self.manifest.config))
 
     def blob(self, descriptor: Descriptor) -> Iterator[bytes]:
         """A blob's bytes, verified as they pass.
@@ -136,6 +154,30 @@ class _Image:
             raise _lacking(self.bucket, descriptor.digest)
 
 
+def _read(bucket: ObjectStore, repository: str, digest: str) -> _Image:
+    content = _manifest(bucket, repository, digest)
+    kind = media_type(content)
+    members = parse_index(content) if kind == INDEX else ()
+    below = {
+        m.descriptor.digest: _manifest(bucket, repository, m.descriptor.digest) for m in members
+    }
+    return _Image(
+        bucket,
+        f"{repository}:{TAG}",
+        Descriptor.of(kind, content),
+        documents={**below, digest: content},
+        manifests=[parse_manifest(each) for each in (below.values() if members else [content])],
+        platforms=[member.platform for member in members],
+    )
+
+
+def _manifest(bucket: ObjectStore, repository: str, digest: str) -> bytes:
+    content = read_manifest(bucket, repository, digest)
+    if content is None:
+        raise _lacking(bucket, digest)
+    return content
+
+
 def _write_layout(image: _Image, folder: Path) -> None:
     """Add an image to a layout; one that has its tag before is named no more."""
     marker, index = folder / "oci-layout", folder / "index.json"
@@ -147,13 +189,14 @@ def _write_layout(image: _Image, folder: Path) -> None:
         )
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)
-    for descriptor in image.manifest.blobs:
+    for descriptor in image.blobs:
         path = blobs / _hex(descriptor.digest)
         if not path.is_file() or path.stat().st_size != descriptor.size:
             with _whole(path) as file:
                 file.writelines(image.blob(descriptor))
-    with _whole(blobs / _hex(image.descriptor.digest)) as file:
-        file.write(image.content)
+    for digest, content in image.documents.items():
+        with _whole(blobs / _hex(digest)) as file:
+            file.write(content)
     with _whole(marker) as file:
         file.write(_LAYOUT)
     others = [each for each in _entries(index) if each.get("annotations", {}).get(_NAME) != TAG]
@@ -188,22 +231,22 @@ def _write_oci_archive(image: _Image, file: IO[bytes]) -> None:
     with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
         _add(archive, "oci-layout", _LAYOUT)
         _add(archive, "index.json", _index([image.named()]))
-        _add(archive, f"blobs/sha256/{_hex(image.descriptor.digest)}", image.content)
-        for descriptor in image.manifest.blobs:
+        for digest, content in image.documents.items():
+            _add(archive, f"blobs/sha256/{_hex(digest)}", content)
+        for descriptor in image.blobs:
             info = _info(f"blobs/sha256/{_hex(descriptor.digest)}", descriptor.size)
             _add_chunks(archive, info, image.blob(descriptor))
 
 
 def _write_docker_archive(image: _Image, file: IO[bytes]) -> None:
     """Layers as plain tars, for not every Docker reads zstd."""
-    config = image.config()
+    (manifest,) = image.manifests
+    config = b"".join(image.blob(manifest.config))
     diff_ids: list[str] = json.loads(config)["rootfs"]["diff_ids"]
     names = [f"{_hex(diff_id)}.tar" for diff_id in diff_ids]
-    for name, diff_id, layer in dict.fromkeys(
-        zip(names, diff_ids, image.manifest.layers, strict=True)
-    ):
+    for name, diff_id, layer in dict.fromkeys(zip(names, diff_ids, manifest.layers, strict=True)):
         _add_unknown(file, name, _verified(image, layer, diff_id))
-    config_name = f"{_hex(image.manifest.config.digest)}.json"
+    config_name = f"{_hex(manifest.config.digest)}.json"
     table = [{"Config": config_name, "RepoTags": [image.name], "Layers": names}]
     with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
         _add(archive, config_name, config)

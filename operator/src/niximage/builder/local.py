@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from niximage.api.base import seconds
@@ -21,13 +22,25 @@ from niximage.nix.programs import NixStore
 from niximage.nix.substituters import Substituters
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedImage:
+    """What an image for one platform would be.
+
+    Attributes:
+        prepared: its layers of store paths.
+        root: its root; None where it has links to what lies in packages that were not fetched.
+    """
+
+    prepared: PreparedImage
+    root: Root | None
+
+
 def build_image(
     image: NixImage,
     source: PinnedSource,
     bucket: ObjectStore,
     *,
     nix: NixStore,
-    system: str,
     base: PinnedBase | None = None,
     allow_file: bool = False,
     threads: int | None = None,
@@ -40,7 +53,6 @@ def build_image(
         source: its source, pinned.
         bucket: where the image goes.
         nix: how the Nix programs are set up.
-        system: what to build for, as Nix says it.
         base: its base, pinned; None exactly where the image has none.
         allow_file: whether the source may be a `file://` URL.
         threads: how many blocks are compressed at once; the digest does not depend on it.
@@ -50,7 +62,7 @@ def build_image(
         Terminal: the image's spec, source or packages are at fault.
         Retryable: the world was in the way.
     """
-    request = BuildRequest.of(image, source, system, base)
+    request = BuildRequest.of(image, source, base)
     if (known := _built_before(request, bucket)) is not None:
         say(f"{known.repository}@{known.digest} was built before")
         return known
@@ -80,20 +92,18 @@ def plan_image(
     bucket: ObjectStore,
     *,
     nix: NixStore,
-    system: str,
     base: PinnedBase | None = None,
     allow_file: bool = False,
     say: Say = silent,
-) -> tuple[PreparedImage, Root | None]:
+) -> list[PlannedImage]:
     """Lay out an image's layers; nothing is packed, and nothing that caches have is fetched.
 
     Takes and raises what `build_image` does. Only a base goes into the bucket.
 
     Returns:
-        The layers of store paths, and the root; None where it has links to what lies in
-        packages that were not fetched.
+        What there would be for each platform.
     """
-    request = _with_known(BuildRequest.of(image, source, system, base), bucket, nix)
+    request = _with_known(BuildRequest.of(image, source, base), bucket, nix)
     with (
         open_caches(nix) as caches,
         _built(image, request, nix=nix, caches=caches, allow_file=allow_file, say=say) as (
@@ -101,11 +111,22 @@ def plan_image(
             scratch,
         ),
     ):
-        prepared = prepare_image(
-            request, outputs, bucket=bucket, nix=nix, caches=caches, scratch=scratch, say=say
-        )
-        is_here = not prepared.sources.substitutes
-        return prepared, prepare_root(request, prepared, bucket=bucket) if is_here else None
+        planned = []
+        for platform in request.platforms:
+            prepared = prepare_image(
+                request,
+                platform,
+                outputs,
+                bucket=bucket,
+                nix=nix,
+                caches=caches,
+                scratch=scratch,
+                say=say,
+            )
+            is_here = not prepared.sources.substitutes
+            root = prepare_root(request, prepared, bucket=bucket) if is_here else None
+            planned.append(PlannedImage(prepared, root))
+        return planned
 
 
 @contextmanager

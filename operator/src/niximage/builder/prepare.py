@@ -12,6 +12,7 @@ from typing import Final
 import pydantic
 
 from niximage.api.build import BuildOutputs, BuildRequest
+from niximage.api.platforms import SYSTEMS, Platform
 from niximage.api.spec import Config
 from niximage.bucket.store import ObjectStore
 from niximage.builder.base import USERS, BaseImage, bring_base
@@ -36,19 +37,26 @@ _FEWEST: Final = 2  # layers of an image's own: store paths, and the root
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """All that is known of an image before any of it is packed.
+    """All that is known of an image for one platform before any of it is packed.
 
     Attributes:
+        platform: which.
         sources: every store path that runs in it, and where its files come from.
         packages: the outputs that its root has links to.
         base: what it builds upon, if anything; its blobs are in the bucket.
         layers: its own layers of store paths, bottom first; the customisation layer follows.
     """
 
+    platform: Platform
     sources: ImageSources
     packages: tuple[RootPackage, ...]
     base: BaseImage | None
     layers: tuple[WantedLayer, ...]
+
+    @property
+    def system(self) -> str:
+        """The platform, as Nix says it."""
+        return SYSTEMS[self.platform]
 
     @property
     def closure(self) -> Closure:
@@ -58,6 +66,7 @@ class PreparedImage:
 
 def prepare_image(
     request: BuildRequest,
+    platform: Platform,
     outputs: BuildOutputs,
     *,
     bucket: ObjectStore,
@@ -66,7 +75,7 @@ def prepare_image(
     scratch: Path,
     say: Say,
 ) -> PreparedImage:
-    """Plan the image of built packages; see `run_publish` for what it is given.
+    """Plan the image of one platform's packages; see `run_publish` for what it is given.
 
     Raises:
         Terminal: the base is at fault, or the closure is too large.
@@ -74,7 +83,7 @@ def prepare_image(
             registry fail.
     """
     with timed(say, stage="plan"):
-        packages = _root_packages(request, outputs)
+        packages = _root_packages(request, platform, outputs)
         with timed(say, "listed the closure"):
             paths = sorted({package.path for package in packages})
             sources = find_sources(paths, caches=caches, nix=nix, say=say)
@@ -89,7 +98,7 @@ def prepare_image(
                 request.base,
                 bucket=bucket,
                 namespace=request.namespace,
-                system=request.system,
+                system=SYSTEMS[platform],
                 scratch=scratch,
                 say=say,
             )
@@ -101,7 +110,7 @@ def prepare_image(
             codec=CODECS[request.compression],
             max_layers=_budget(request, base),
         )
-        return PreparedImage(sources, packages, base, layers)
+        return PreparedImage(platform, sources, packages, base, layers)
 
 
 def prepare_root(request: BuildRequest, image: PreparedImage, *, bucket: ObjectStore) -> Root:
@@ -179,17 +188,21 @@ def _effective(config: Config, base: BaseImage | None) -> Config:
         return config  # not one that we could look up: nothing is made for it
 
 
-def _root_packages(request: BuildRequest, outputs: BuildOutputs) -> tuple[RootPackage, ...]:
+def _root_packages(
+    request: BuildRequest, platform: Platform, outputs: BuildOutputs
+) -> tuple[RootPackage, ...]:
     """The outputs to link into the root, once they are those that were asked for."""
-    built = [package.attribute for package in outputs.packages]
+    packages = outputs.packages.get(platform, [])
+    built = [package.attribute for package in packages]
     if built != request.packages:
         raise Retryable(
             Reason.RESULT_INVALID,
-            f"asked for {', '.join(request.packages)}; the build made {', '.join(built)}",
+            f"asked for {', '.join(request.packages)} for {platform}; "
+            f"the build made {', '.join(built) or 'nothing'}",
             hint="Build it again",
         )
     return tuple(
         RootPackage(label=package.attribute, path=path)
-        for package in outputs.packages
+        for package in packages
         for path in package.outputs.values()
     )

@@ -5,23 +5,22 @@ namespace, are what was asked for.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from niximage.api.build import BuildOutputs, BuildRequest, PublishResult
-from niximage.bucket.contents import ContentsRecord, LayerContents, save_contents
+from niximage.bucket.contents import save_contents
 from niximage.bucket.evaluations import save_evaluation
 from niximage.bucket.leases import leased
 from niximage.bucket.publish import publish_manifest, put_blob
 from niximage.bucket.records import BuildRecord, save_build
 from niximage.bucket.store import ObjectStore
-from niximage.builder.layers import LayerInBucket, bring_layers, root_layer
-from niximage.builder.prepare import PreparedImage, prepare_image, prepare_root
+from niximage.builder.assemble import AssembledImage, assemble_image
+from niximage.builder.prepare import prepare_image
 from niximage.builder.progress import Say, silent, size, timed
-from niximage.image.base import merge_config
-from niximage.image.closure import STORE
-from niximage.image.compress import CODECS
-from niximage.image.documents import config_descriptor, config_document, manifest_document
+from niximage.image.descriptor import Descriptor
+from niximage.image.documents import index_document
 from niximage.nix.programs import NixStore
 from niximage.nix.substituters import Substituters
 
@@ -78,51 +77,36 @@ def _publish(
     threads: int | None,
     say: Say,
 ) -> PublishResult:
-    image = prepare_image(
-        request, outputs, bucket=bucket, nix=nix, caches=caches, scratch=scratch, say=say
+    images = []
+    prepare = partial(
+        prepare_image, request, bucket=bucket, nix=nix, caches=caches, scratch=scratch, say=say
     )
-    bring = partial(
-        bring_layers,
-        contents=image.sources.contents,
-        bucket=bucket,
-        namespace=request.namespace,
-        scratch=scratch,
-        threads=threads,
-        say=say,
-    )
-    with timed(say, "brought the layers", stage="pack"):
-        layers = bring(image.layers)
-        root = prepare_root(request, image, bucket=bucket)
-        layers += bring([root_layer(root, codec=CODECS[request.compression])])
-    config = config_document(
-        request.config,
-        system=request.system,
-        layers=[each.layer for each in layers],
-        ca_bundle=root.ca_bundle,
-        source_time=outputs.source_time,
-    )
-    base = image.base
-    if base is not None:
-        config = merge_config(config, base.config, request.config)
-    contents = _contents(config, image, layers)
-    descriptor = contents.config_descriptor
-    blobs = [layer.descriptor for layer in contents.layers]
-    manifest = manifest_document(descriptor, blobs)
+    # All of them are planned before any of them is packed: what is wrong is told early.
+    for planned in [prepare(platform, outputs) for platform in request.platforms]:
+        if len(request.platforms) > 1:
+            say(f"the image for {planned.platform}:")
+        images.append(
+            assemble_image(
+                request,
+                planned,
+                source_time=outputs.source_time,
+                bucket=bucket,
+                scratch=scratch,
+                threads=threads,
+                say=say,
+            )
+        )
     with timed(say, "published", stage="publish"):
-        put_blob(bucket, descriptor, config)
-        # The tag per build keeps images that only a status names from registry clean-ups.
-        tags = [request.input_hash]
-        published = publish_manifest(bucket, request.repository, manifest, tags=tags)
-        save_contents(bucket, request.namespace, published.digest, request.system, contents)
-    reused = [*(base.reused if base is not None else ()), *(each.reused for each in layers)]
+        published = _commit(request, images, bucket)
+    count = _count(images)
     result = PublishResult(
         input_hash=request.input_hash,
         repository=request.repository,
         digest=published.digest,
-        layers=len(blobs),
-        size=sum(blob.size for blob in [*blobs, descriptor, published]),
-        reused_layers=sum(reused),
-        reused_size=sum(blob.size for blob, there in zip(blobs, reused, strict=True) if there),
+        layers=count.layers,
+        size=count.size + (published.size if len(images) > 1 else 0),
+        reused_layers=count.reused_layers,
+        reused_size=count.reused_size,
     )
     save_build(
         bucket,
@@ -138,8 +122,7 @@ def _publish(
             revision=request.source.revision,
         ),
     )
-    if request.known is None:
-        save_evaluation(bucket, request, outputs)
+    save_evaluation(bucket, request, outputs)
     say(
         f"{result.repository}@{result.digest}: {result.layers} layers, {size(result.size)}; "
         f"{result.reused_layers} layers, {size(result.reused_size)} were there"
@@ -147,22 +130,46 @@ def _publish(
     return result
 
 
-def _contents(
-    config: bytes, image: PreparedImage, layers: Sequence[LayerInBucket]
-) -> ContentsRecord:
-    """The image's layers, the base's below its own, and what images based on it must know."""
-    descriptor = config_descriptor(config)
-    own = [
-        LayerContents(
-            digest=each.layer.descriptor.digest,
-            size=each.layer.descriptor.size,
-            media_type=each.layer.descriptor.media_type,
-            diff_id=each.layer.diff_id,
-            paths=[path.removeprefix(STORE) for path in paths] or None,
-        )
-        for paths, each in zip((*(w.paths for w in image.layers), ()), layers, strict=True)
-    ]
-    below = image.base.contents.layers if image.base is not None else []
-    return ContentsRecord(
-        config=descriptor.digest, config_size=descriptor.size, layers=[*below, *own]
-    )
+def _commit(
+    request: BuildRequest, images: Sequence[AssembledImage], bucket: ObjectStore
+) -> Descriptor:
+    """Publish the image: the manifest of its platform, or those of several and then their index."""
+    for image in images:
+        put_blob(bucket, image.contents.config_descriptor, image.config)
+    # The tag per build keeps images that only a status names from registry clean-ups.
+    publish = partial(publish_manifest, bucket, request.repository)
+    if len(images) == 1:
+        published = publish(images[0].manifest, tags=[request.input_hash])
+    else:
+        members = [(image.system, publish(image.manifest)) for image in images]
+        published = publish(index_document(members), tags=[request.input_hash])
+    for image in images:
+        save_contents(bucket, request.namespace, published.digest, image.system, image.contents)
+    return published
+
+
+@dataclass(slots=True)
+class _Count:
+    layers: int = 0
+    size: int = 0
+    reused_layers: int = 0
+    reused_size: int = 0
+
+
+def _count(images: Sequence[AssembledImage]) -> _Count:
+    """Layers and bytes of images together, a blob of several counted once."""
+    count = _Count()
+    seen: set[str] = set()
+    for image in images:
+        new = [
+            (layer, reused)
+            for layer, reused in zip(image.layers, image.reused, strict=True)
+            if layer.digest not in seen
+        ]
+        seen.update(layer.digest for layer, _ in new)
+        count.layers += len(new)
+        count.size += sum(layer.size for layer, _ in new)
+        count.size += sum(document.size for document in image.documents)
+        count.reused_layers += sum(reused for _, reused in new)
+        count.reused_size += sum(layer.size for layer, reused in new if reused)
+    return count

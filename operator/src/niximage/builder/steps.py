@@ -24,7 +24,7 @@ from niximage.builder.sources import open_caches
 from niximage.errors import NixImageError, Reason, Retryable, exit_code
 from niximage.nix.programs import prepare_store
 
-OUTPUTS_LIMIT: Final = 2 << 20  # bytes of outputs.json: 128 packages of 32 outputs each
+OUTPUTS_LIMIT: Final = 4 << 20  # bytes of outputs.json: 128 packages of 32 outputs, twice
 
 
 def build_step(environment: Mapping[str, str] | None = None) -> int:

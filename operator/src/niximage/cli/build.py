@@ -10,7 +10,7 @@ import typer
 
 from niximage.bucket import open_store
 from niximage.bucket.store import ObjectStore
-from niximage.builder.export import export_image, parse_output
+from niximage.builder.export import check_output, export_image, parse_output
 from niximage.builder.local import build_image
 from niximage.builder.progress import timed
 from niximage.cli.progress import watching
@@ -42,13 +42,14 @@ def run(options: Options, *, bucket: str, outputs: list[str], as_json: bool) -> 
     files = [parse_output(output) for output in outputs]
     with watching() as account, opened(bucket) as store:
         target = wanted(options)
+        for file in files:
+            check_output(file, target.image.spec.platforms)
         account(f"{shown_url(target.source.url)} is at {target.source.revision}")
         result = build_image(
             target.image,
             target.source,
             store,
             nix=options.nix,
-            system=options.system,
             base=target.base,
             allow_file=options.allow_file or options.source is not None,
             say=account,
@@ -56,7 +57,7 @@ def run(options: Options, *, bucket: str, outputs: list[str], as_json: bool) -> 
         for file in files:
             with timed(account, f"wrote {file}"):
                 export_image(store, result.repository, result.digest, file)
-        report = document(target, result, store, account, options.system)
+        report = document(target, result, store, account)
     typer.echo(json.dumps(report, indent=2) if as_json else summary(report, files))
 
 

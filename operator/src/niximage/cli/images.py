@@ -13,9 +13,9 @@ from niximage.cli.options import (
     LocalBuildsOption,
     NixpkgsUrl,
     OptionalBucket,
+    PlatformOption,
     PublicKeys,
     Substituters,
-    System,
 )
 
 File = Annotated[
@@ -85,7 +85,7 @@ def build(
     substituters: Substituters,
     trusted_public_keys: PublicKeys,
     local_builds: LocalBuildsOption = LocalBuilds.ALLOWED,
-    system: System = "x86_64-linux",
+    platform: PlatformOption = None,
     allow_file: AllowFile = False,
 ) -> None:
     """Build an image on this machine: what the operator does, without a cluster.
@@ -109,7 +109,7 @@ def build(
         substituters=tuple(substituters.split()),
         trusted_public_keys=tuple(trusted_public_keys.split()),
         local_builds=local_builds is LocalBuilds.ALLOWED,
-        system=system,
+        platforms=tuple(platform or ()),
         allow_file=allow_file,
     )
     with told():
@@ -132,7 +132,7 @@ def plan(
     substituters: Substituters,
     trusted_public_keys: PublicKeys,
     local_builds: LocalBuildsOption = LocalBuilds.ALLOWED,
-    system: System = "x86_64-linux",
+    platform: PlatformOption = None,
     allow_file: AllowFile = False,
 ) -> None:
     """Print the layers that an image would have; nothing is packed.
@@ -156,7 +156,7 @@ def plan(
         substituters=tuple(substituters.split()),
         trusted_public_keys=tuple(trusted_public_keys.split()),
         local_builds=local_builds is LocalBuilds.ALLOWED,
-        system=system,
+        platforms=tuple(platform or ()),
         allow_file=allow_file,
     )
     with told():

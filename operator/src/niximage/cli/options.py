@@ -71,4 +71,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document in
 NixpkgsUrl = Annotated[
     str, typer.Option(envvar="NIXIMAGE_NIXPKGS_URL", help="The repository behind source.nixpkgs.")
 ]
-System = Annotated[str, typer.Option(envvar="NIXIMAGE_SYSTEM", help="The Nix system to build for.")]
+PlatformOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--platform",
+        help="What to build for: linux/amd64 or linux/arm64. May be repeated; replaces the "
+        "file's platforms.  [default: linux/amd64]",
+    ),
+]

@@ -32,22 +32,29 @@ def run(options: Options, *, bucket: str, as_json: bool) -> None:
     """
     with watching() as account, opened(bucket) as store:
         target = wanted(options)
-        prepared, root = plan_image(
+        planned = plan_image(
             target.image,
             target.source,
             store,
             nix=options.nix,
-            system=options.system,
             base=target.base,
             allow_file=options.allow_file or options.source is not None,
             say=account,
         )
-    layers = _layers(prepared, root)
+    platforms: list[dict[str, Any]] = [
+        {"platform": image.prepared.platform, "layers": _layers(image.prepared, image.root)}
+        for image in planned
+    ]
     if as_json:
-        document = {"bytes": {"closure": prepared.closure.nar_size}, "layers": layers}
+        closure = sum(image.prepared.closure.nar_size for image in planned)
+        document = {"platforms": platforms, "bytes": {"closure": closure}}
         typer.echo(json.dumps(document, indent=2))
-    else:
-        Console().print(_table(layers))
+        return
+    console = Console()
+    for each in platforms:
+        if len(platforms) > 1:
+            console.print(Text(f"{each['platform']}:"))
+        console.print(_table(each["layers"]))
 
 
 def _layers(prepared: PreparedImage, root: Root | None) -> list[dict[str, Any]]:

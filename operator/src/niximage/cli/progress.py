@@ -59,11 +59,11 @@ class Account(Watcher):
 
     def closure_found(self, paths: int, size: int) -> None:  # noqa: ARG002 (as the watcher has it)
         """See `Watcher`."""
-        self.closure_size = size
+        self.closure_size = (self.closure_size or 0) + size  # one for each platform
 
     def fetchable(self, size: int) -> None:
         """See `Watcher`."""
-        self.fetchable_size = size
+        self.fetchable_size += size
 
     def fetched(self, count: int) -> None:
         """See `Watcher`."""

@@ -4,10 +4,11 @@ import json
 from typing import Any
 
 from niximage.api.build import PublishResult
+from niximage.api.platforms import SYSTEMS, Platform, in_order
 from niximage.bucket import keys
 from niximage.bucket.contents import LayerContents, find_contents
 from niximage.bucket.images import read_manifest
-from niximage.bucket.manifest import parse_manifest
+from niximage.bucket.manifest import parse_index, parse_manifest
 from niximage.bucket.store import ObjectStore
 from niximage.builder.export import Output
 from niximage.builder.progress import STAGES, size
@@ -15,13 +16,12 @@ from niximage.cli.progress import Account
 from niximage.cli.wanted import Wanted
 from niximage.errors import Reason, Retryable
 from niximage.image.closure import STORE
-from niximage.image.documents import platform
 
 _CONFIG_LIMIT = 4 << 20
 
 
 def document(
-    wanted: Wanted, result: PublishResult, bucket: ObjectStore, account: Account, system: str
+    wanted: Wanted, result: PublishResult, bucket: ObjectStore, account: Account
 ) -> dict[str, Any]:
     """The result as the document of `niximage build --json`.
 
@@ -30,36 +30,39 @@ def document(
         result: what came of it.
         bucket: where it is.
         account: what was seen on the way.
-        system: what it was built for, as Nix says it.
 
     Raises:
         Retryable: the bucket fails, or lost the image.
     """
-    layers = [
+    platforms = [
         {
-            "digest": layer.digest,
-            "diffID": layer.diff_id,
-            "size": layer.size,
-            "paths": [STORE + name for name in layer.paths or ()],
-            "reused": layer.digest not in account.written,
+            "platform": platform,
+            "digest": digest,
+            "layers": [
+                {
+                    "digest": layer.digest,
+                    "diffID": layer.diff_id,
+                    "size": layer.size,
+                    "paths": [STORE + name for name in layer.paths or ()],
+                    "reused": layer.digest not in account.written,
+                }
+                for layer in _layers(bucket, wanted, result, platform, digest)
+            ],
         }
-        for layer in _layers(bucket, wanted, result, system)
+        for platform, digest in _members(bucket, wanted, result).items()
     ]
-    where = platform(system)
-    name = "/".join(where[key] for key in ("os", "architecture", "variant") if key in where)
-    uploaded = sum(account.written.values())
     return {
         "image": f"{result.repository}@{result.digest}",
         "digest": result.digest,
         "revision": wanted.source.revision,
-        "platforms": [{"platform": name, "digest": result.digest, "layers": layers}],
+        "platforms": platforms,
         "bytes": {
             "closure": account.closure_size,
             "downloaded": account.fetched_size,
             "skipped": max(account.fetchable_size - account.fetched_size, 0),
             "packed": account.packed_size,
-            "uploaded": uploaded,
-            "reused": sum(layer["size"] for layer in layers if layer["reused"]),
+            "uploaded": sum(account.written.values()),
+            "reused": sum(layer["size"] for layer in _distinct(platforms) if layer["reused"]),
         },
         "seconds": {stage: round(account.seconds.get(stage, 0.0), 3) for stage in STAGES},
     }
@@ -67,27 +70,52 @@ def document(
 
 def summary(report: dict[str, Any], outputs: list[Output]) -> str:
     """The same for people."""
-    (layers,) = (each["layers"] for each in report["platforms"])
-    count = report["bytes"]
-    reused = sum(layer["reused"] for layer in layers)
-    total = sum(layer["size"] for layer in layers)
-    lines = [
-        report["image"],
-        f"  {len(layers)} layers, {size(total)}; {reused} layers, {size(count['reused'])} reused",
-        *(f"  written to {output}" for output in outputs),
-    ]
+    platforms = report["platforms"]
+    lines = [report["image"]]
+    for each in platforms:
+        head = f"{each['platform']}: " if len(platforms) > 1 else ""
+        lines.append(f"  {head}{_words(each['layers'])}")
+    lines += [f"  written to {output}" for output in outputs]
     return "\n".join(lines)
 
 
+def _words(layers: list[dict[str, Any]]) -> str:
+    reused = [layer for layer in layers if layer["reused"]]
+    total = sum(layer["size"] for layer in layers)
+    there = sum(layer["size"] for layer in reused)
+    return f"{len(layers)} layers, {size(total)}; {len(reused)} layers, {size(there)} reused"
+
+
+def _distinct(platforms: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The layers of all platforms; what a platform shares with one before it counts once."""
+    found: list[dict[str, Any]] = []
+    for each in platforms:
+        before = {layer["digest"] for layer in found}
+        found += [layer for layer in each["layers"] if layer["digest"] not in before]
+    return found
+
+
+def _members(bucket: ObjectStore, wanted: Wanted, result: PublishResult) -> dict[Platform, str]:
+    """The digest of each platform's manifest."""
+    platforms = in_order(wanted.image.spec.platforms)
+    if len(platforms) == 1:
+        return {platforms[0]: result.digest}
+    content = read_manifest(bucket, result.repository, result.digest)
+    if content is None:
+        raise _lost(bucket, result)
+    members = {member.platform: member.descriptor.digest for member in parse_index(content)}
+    return {platform: members[platform] for platform in platforms}
+
+
 def _layers(
-    bucket: ObjectStore, wanted: Wanted, result: PublishResult, system: str
+    bucket: ObjectStore, wanted: Wanted, result: PublishResult, platform: Platform, digest: str
 ) -> list[LayerContents]:
     """The image's layers: as recorded, or where that is lost as its documents say."""
     namespace = wanted.image.metadata.namespace
-    record = find_contents(bucket, namespace, result.digest, system)
+    record = find_contents(bucket, namespace, result.digest, SYSTEMS[platform])
     if record is not None:
         return record.layers
-    content = read_manifest(bucket, result.repository, result.digest)
+    content = read_manifest(bucket, result.repository, digest)
     if content is None:
         raise _lost(bucket, result)
     manifest = parse_manifest(content)

@@ -18,7 +18,6 @@ from niximage.cli.options import (
     NixpkgsUrl,
     PublicKeys,
     Substituters,
-    System,
 )
 
 
@@ -60,7 +59,6 @@ def operator(
             envvar="NIXIMAGE_SERVICE_ACCOUNT", help="The ServiceAccount of build pods, by name."
         ),
     ] = "default",
-    system: System = "x86_64-linux",
     workers: Annotated[
         int, typer.Option(min=1, max=128, envvar="NIXIMAGE_WORKERS", help="Images at once.")
     ] = 8,
@@ -141,7 +139,6 @@ def operator(
             local_builds=local_builds is LocalBuilds.ALLOWED,
             service_account=service_account,
             publish_environment={k: v for k, v in os.environ.items() if k in PASSED_ON},
-            system=system,
             workers=workers,
             max_builds=max_builds,
             max_builds_per_namespace=max_builds_per_namespace,

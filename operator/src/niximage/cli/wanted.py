@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Final
 
 import pydantic
+from pydantic import TypeAdapter
 
 from niximage.api.base_image import REGISTRY_REPOSITORY_PATTERN, Base, NixImageReference
 from niximage.api.build import PinnedBase, PinnedSource
 from niximage.api.image import Metadata, NixImage, explain, load_file
+from niximage.api.platforms import SYSTEMS, Platforms
 from niximage.api.source import NixpkgsSource, Source
 from niximage.api.spec import SHA256_PATTERN, NixImageSpec
 from niximage.api.yaml_file import FILE_LIMIT
@@ -44,7 +46,7 @@ class Options:
         substituters: binary caches.
         trusted_public_keys: whose signatures count.
         local_builds: whether what no binary cache has may be built.
-        system: what to build for, as Nix says it.
+        platforms: what to build for; none leaves that to the file.
         allow_file: whether sources may be `file://` URLs.
     """
 
@@ -60,7 +62,7 @@ class Options:
     substituters: tuple[str, ...]
     trusted_public_keys: tuple[str, ...]
     local_builds: bool
-    system: str
+    platforms: tuple[str, ...]
     allow_file: bool
 
     @property
@@ -89,7 +91,7 @@ def wanted(options: Options) -> Wanted:
         Terminal: options that do not go together, a bad file, or a source that is not there.
         Retryable: the source cannot be reached now.
     """
-    image = _image(options)
+    image = _for_platforms(_image(options), options.platforms)
     image, base = _with_base(image, options.base)
     if options.source is not None:
         source = pin_folder(options.source, path=options.path, attr=options.attr)
@@ -141,6 +143,21 @@ def _read(file: Path) -> NixImage:
             return load_file(opened.read(FILE_LIMIT + 1), str(file))
     except OSError as error:
         raise Terminal(Reason.INVALID_SPEC, f"{file}: {error.strerror}") from None
+
+
+def _for_platforms(image: NixImage, platforms: tuple[str, ...]) -> NixImage:
+    """The image for these platforms, if there are any; else for those of its own."""
+    if not platforms:
+        return image
+    try:
+        found = TypeAdapter(Platforms).validate_python(list(platforms))
+    except pydantic.ValidationError:
+        raise _usage(
+            f"{' '.join(platforms)[:300]!r} cannot be built for",
+            f"Give --platform {' or '.join(SYSTEMS)}, each at most once",
+        ) from None
+    spec = image.spec.model_copy(update={"platforms": found})
+    return image.model_copy(update={"spec": spec})
 
 
 def _with_base(image: NixImage, given: str | None) -> tuple[NixImage, PinnedBase | None]:

@@ -6,6 +6,7 @@ from typing import Final
 import pydantic
 
 from niximage.api.build import PinnedSource
+from niximage.api.platforms import in_order
 from niximage.api.status import (
     Artifact,
     ConditionType,
@@ -176,6 +177,7 @@ def with_artifact(
     artifact = Artifact(
         input_hash=inputs,
         revision=source.revision,
+        platforms=[str(platform) for platform in in_order(case.image.spec.platforms)],
         layers=published.layers,
         size=published.size,
         reused_layers=published.reused_layers,

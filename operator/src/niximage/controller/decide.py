@@ -130,7 +130,7 @@ def _is_of_this_spec(case: Case) -> bool:
     if (shown_url(asked.url), asked.ref) != (source.url, source.ref):
         return False
     pinned = asked.pinned(artifact.revision)
-    inputs = input_hash(case.image, pinned, case.settings.system, case.base)
+    inputs = input_hash(case.image, pinned, case.base)
     return inputs == artifact.input_hash
 
 
@@ -160,7 +160,7 @@ def _held(case: Case, pinned: PinnedSource) -> PinnedSource:
     if all(job.name != build.job_name for job in case.observed.jobs):
         return pinned
     held = pinned.model_copy(update={"ref": source.ref, "revision": source.revision})
-    same = input_hash(case.image, held, case.settings.system, case.base) == build.input_hash
+    same = input_hash(case.image, held, case.base) == build.input_hash
     return held if same else pinned
 
 
@@ -175,7 +175,7 @@ def _with_source(case: Case, pinned: PinnedSource) -> Decision:
                 return answers.waiting(case, source, words)
             case NixImageError() as error:
                 return failed(case, error, source, "")
-    inputs = input_hash(case.image, pinned, case.settings.system, case.base)
+    inputs = input_hash(case.image, pinned, case.base)
     decision = _with_inputs(case, pinned, source, inputs)
     if decision.looks or case.image.spec.concurrency_policy == "Forbid":
         return decision
@@ -363,7 +363,7 @@ def _create(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str)
             return answers.queued(case, source, words)
         case Turn.GRANTED:
             pass
-    request = BuildRequest.of(case.image, pinned, case.settings.system, case.base)
+    request = BuildRequest.of(case.image, pinned, case.base)
     attempt = failure.attempts + 1 if failure is not None else 1
     create = CreateJob(job_name(case.image, inputs), request, attempt, case.forced or "")
     return Decision(effects=(create,), status=answers.building(case, source, None))

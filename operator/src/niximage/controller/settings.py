@@ -38,7 +38,6 @@ class Settings:
         local_builds: whether build pods may build what no binary cache has.
         service_account: the ServiceAccount of build pods, in each image's namespace.
         publish_environment: more environment for the publish step, which holds credentials.
-        system: the Nix system to build for.
         workers: how many images are reconciled at once.
         resync_interval: seconds between full lists that repair what a watch missed.
         retry_delay: seconds before the first retry; each further one waits twice as long.
@@ -62,7 +61,6 @@ class Settings:
     local_builds: bool = True
     service_account: str = "default"
     publish_environment: dict[str, str] = field(default_factory=dict)
-    system: str = "x86_64-linux"
     workers: int = 8
     resync_interval: float = 600.0
     retry_delay: float = 15.0

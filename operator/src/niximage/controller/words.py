@@ -1,6 +1,7 @@
 """The sentences that conditions and events share."""
 
 from niximage.api.image import NixImage
+from niximage.api.platforms import in_order, named
 from niximage.api.status import Artifact, SourceStatus
 
 
@@ -13,7 +14,10 @@ def pinned_words(source: SourceStatus) -> str:
 def building_words(image: NixImage, source: SourceStatus, attempt: int = 1) -> str:
     """What is being built."""
     count = len(image.spec.packages)
-    words = f"building {count} package{'' if count == 1 else 's'} at {source.short_revision}"
+    words = f"building {count} package{'' if count == 1 else 's'}"
+    if len(image.spec.platforms) > 1:
+        words += f" for {named(in_order(image.spec.platforms))}"
+    words += f" at {source.short_revision}"
     return f"{words}, attempt {attempt}" if attempt > 1 else words
 
 
@@ -23,7 +27,8 @@ def artifact_words(artifact: Artifact) -> str:
     if artifact.reused_layers:
         reused = f"{_layers(artifact.reused_layers)}, {_bytes(artifact.reused_size)}"
         words += f"; {reused} reused"
-    return words
+    several = len(artifact.platforms) > 1
+    return f"{named(artifact.platforms)}: {words}" if several else words
 
 
 def _layers(count: int) -> str:
