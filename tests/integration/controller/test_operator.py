@@ -12,8 +12,9 @@ import pytest
 
 from integration.controller.conftest import Operator
 from niximage.api.build import BuildFailure
+from niximage.controller.views import IMAGE_LABEL
 from niximage.errors import Reason, Retryable, Terminal
-from support.kubernetes import Json, conditions, eventually, nix_image
+from support.kubernetes import Cluster, Json, conditions, eventually, nix_image
 
 
 def test_from_apply_to_ready(operator: Operator, namespace: str) -> None:
@@ -248,3 +249,45 @@ def test_build_pods_pass_the_restricted_profile(operator: Operator, namespace: s
     operator.cluster.do("create", "-f", "-", given=nix_image(namespace))
     operator.job(namespace)
     eventually("a pod was admitted", lambda: operator.cluster.list("pods", namespace))
+
+
+def job_of(operator: Operator, namespace: str, image: str) -> Json:
+    """The Job of one image among several."""
+
+    def look() -> Json | None:
+        jobs = operator.cluster.list("jobs", namespace)
+        return next((j for j in jobs if j["metadata"]["labels"][IMAGE_LABEL] == image), None)
+
+    return eventually("a Job", look, log=operator.log)
+
+
+def test_an_image_of_another_namespace_is_never_taken_for_ones_own(
+    operator: Operator, namespace: str, cluster: Cluster
+) -> None:
+    """A forged result names it by digest, and a forged repository by its whole name."""
+    victim = f"{namespace}-victim"
+    cluster.do("create", "namespace", victim)
+    try:
+        cluster.do("create", "-f", "-", given=nix_image(victim))
+        job = operator.job(victim)
+        secret = operator.publish(job, content=b"secret\n")
+        operator.end_job(job, code=0, message=json.dumps(secret))
+        digest = operator.image_with(victim, "Ready", "True/Succeeded")["status"]["digest"]
+        for number, repository in enumerate((f"{namespace}/web", f"{victim}/web")):
+            name = ("web", "other")[number]
+            cluster.do(
+                "create", "-f", "-", given=nix_image(namespace, name, packages=[f"p{number}"])
+            )
+            mine = job_of(operator, namespace, name)
+            inputs = mine["metadata"]["annotations"]["niximage.dev/input-hash"]
+            forged = {**secret, "inputHash": inputs, "repository": repository}
+            operator.end_job(mine, code=0, message=json.dumps(forged))
+            refused = operator.image(
+                namespace, lambda i: i["status"].get("failure", {}).get("reason"), name
+            )
+            assert refused["status"]["failure"]["reason"] == Reason.RESULT_INVALID
+            assert digest not in json.dumps(refused["status"].get("image", ""))
+            assert conditions(refused)["Ready"] == f"False/{Reason.RESULT_INVALID}"
+    finally:
+        cluster.do("delete", "niximages", "--all", "-n", victim)
+        cluster.do("delete", "namespace", victim, "--wait=false")

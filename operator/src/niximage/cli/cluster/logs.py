@@ -1,8 +1,10 @@
 """`niximage logs`: the log of an image's build, its steps in their order."""
 
 import asyncio
+import codecs
 import sys
 import time
+import unicodedata
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -76,12 +78,21 @@ async def _pod(here: Here, name: str) -> Json | None:
     return newest_job(pods)
 
 
+def printable(decoder: codecs.IncrementalDecoder, piece: bytes) -> bytes:
+    """A piece of a log without what would steer a terminal, for builds write what they like."""
+    text = decoder.decode(piece)
+    kept = (c for c in text if c in "\n\t" or unicodedata.category(c)[0] != "C")
+    return "".join(kept).encode()
+
+
 async def _copy(here: Here, pod: str, container: str, *, follow: bool) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    is_terminal = sys.stdout.isatty()
     try:
         log = here.api.follow_log(here.namespace, pod, container, follow=follow)
         async with aclosing(log) as pieces:
             async for piece in pieces:
-                sys.stdout.buffer.write(piece)
+                sys.stdout.buffer.write(printable(decoder, piece) if is_terminal else piece)
                 sys.stdout.buffer.flush()
     except NotThere:
         return  # deleted meanwhile, with its log
