@@ -8,7 +8,6 @@ import asyncio
 import copy
 import datetime as dt
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 from niximage.api.build import BuildFailure, BuildRequest, PinnedSource, PublishResult
@@ -269,14 +268,13 @@ class World:
         self._after(fault)
         return copy.deepcopy(self.image)
 
-    async def set_finalizers(
-        self, namespace: str, name: str, finalizers: Sequence[str], version: str
-    ) -> Json:
+    async def patch_image(self, namespace: str, name: str, patch: Json) -> Json:
         fault = self._call()
         if self.image is None:
             raise NotThere(Reason.CLUSTER_UNAVAILABLE, "404")
         metadata = self.image["metadata"]
-        if version != metadata["resourceVersion"]:
+        finalizers: list[str] = patch["metadata"]["finalizers"]
+        if patch["metadata"]["resourceVersion"] != metadata["resourceVersion"]:
             raise Conflict(Reason.CLUSTER_UNAVAILABLE, "409")
         before = metadata.get("finalizers", [])
         leaving = "deletionTimestamp" in metadata
@@ -284,7 +282,7 @@ class World:
         policy = self.image["spec"].get("output", {}).get("deletionPolicy")
         if leaving and policy == "Delete":
             assert self.removed == metadata["uid"], "it goes before its repository has gone"
-        metadata["finalizers"] = list(finalizers)
+        metadata["finalizers"] = finalizers
         metadata["resourceVersion"] = str(next(self.numbers))
         answer = copy.deepcopy(self.image)
         if leaving and not finalizers:

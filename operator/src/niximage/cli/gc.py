@@ -174,7 +174,7 @@ def _from_file(file: Path) -> set[str]:
 
 def _from_cluster() -> set[str]:
     """The digests that NixImages name anywhere: in status, history and specs."""
-    from niximage.controller.client import ApiServer
+    from niximage.controller.client import ApiServer, NotAllowed
 
     async def ask() -> list[dict[str, Any]]:
         async with ApiServer() as server:
@@ -184,10 +184,13 @@ def _from_cluster() -> set[str]:
         named = digests(json.dumps(asyncio.run(ask())))
     except NixImageError as error:
         kind = Retryable if isinstance(error, Retryable) else Terminal
+        hint = "Set KUBECONFIG, or give --roots FILE with the digests that must stay"
+        if isinstance(error, NotAllowed):
+            hint = "Grant it to list niximages in all namespaces, or give --roots FILE"
         raise kind(
             error.reason,
             f"which images are in use cannot be told: {error.message}",
-            hint="Set KUBECONFIG, or give --roots FILE with the digests that must stay",
+            hint=hint,
         ) from None
     # More likely the wrong cluster than one that has just lost its last image.
     if not named:

@@ -9,7 +9,7 @@ a conflict is told apart.
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -81,10 +81,8 @@ class Cluster(Protocol):
         """Merge a patch into a NixImage's status; returns the object as it is then."""
         ...
 
-    async def set_finalizers(
-        self, namespace: str, name: str, finalizers: Sequence[str], version: str
-    ) -> Json:
-        """Set a NixImage's finalizers, if it is as it was seen; returns it as it is then."""
+    async def patch_image(self, namespace: str, name: str, patch: Json) -> Json:
+        """Merge a patch into a NixImage; returns the object as it is then."""
         ...
 
     async def create_event(self, manifest: Json) -> None:
@@ -268,17 +266,6 @@ class ApiServer:
             "PATCH",
             f"{_IMAGES}/namespaces/{namespace}/{PLURAL}/{name}/status",
             body=patch,
-            content="application/merge-patch+json",
-        )
-
-    async def set_finalizers(
-        self, namespace: str, name: str, finalizers: Sequence[str], version: str
-    ) -> Json:
-        """Set a NixImage's finalizers, if it is as it was seen; returns it as it is then."""
-        return await self.call(
-            "PATCH",
-            f"{_IMAGES}/namespaces/{namespace}/{PLURAL}/{name}",
-            body={"metadata": {"resourceVersion": version, "finalizers": list(finalizers)}},
             content="application/merge-patch+json",
         )
 

@@ -183,8 +183,9 @@ class Reconciler:
         about = {"namespace": namespace, "image": name}
         log.info(words, namespace, name, ", ".join(finalizers) or "none", extra=about)
         version = cached.metadata["resourceVersion"]
+        patch = {"metadata": {"resourceVersion": version, "finalizers": list(finalizers)}}
         with contextlib.suppress(NotThere):
-            written = await self._cluster.set_finalizers(namespace, name, finalizers, version)
+            written = await self._cluster.patch_image(namespace, name, patch)
             self._cache.put_image(CachedImage.from_json(written))
 
     async def _not_understood(self, key: Key, cached: CachedImage) -> None:
