@@ -21,6 +21,7 @@ GC_GROWTH: Final = 1.5
 STRAIGHT_WALL: Final = {"zstd": 0.5, "xz": 0.65}  # of nix copy and packing, by compression
 STRAIGHT_WRITTEN: Final = 0.3
 NARINFO_SECONDS: Final = 1
+PUBLISH_MEMORY: Final = 400 << 20
 
 Goal = tuple[str, str, bool]
 """What is promised, what was measured, whether that keeps it."""
@@ -35,6 +36,7 @@ def table(results: Mapping[str, Any]) -> str:
         *(_planner(results["planner"]) if "planner" in results else ()),
         *(_substitution(results["substitution"]) if "substitution" in results else ()),
         *(_narinfos(results["narinfos"]) if "narinfos" in results else ()),
+        *(_publish(results["publish"]) if "publish" in results else ()),
     ]
     lines = ["| goal | measured | |", "|---|---|---|"]
     lines += [f"| {goal} | {found} | {'kept' if met else 'MISSED'} |" for goal, found, met in goals]
@@ -125,3 +127,12 @@ def _narinfos(results: Mapping[str, Any]) -> Iterator[Goal]:
     met = seconds <= NARINFO_SECONDS
     goal = f"{results['paths']} narinfos verified in ≤ {NARINFO_SECONDS} s of CPU"
     yield goal, f"{seconds:.2f} s", met
+
+
+def _publish(results: Mapping[str, Any]) -> Iterator[Goal]:
+    peak = results["peak"]
+    yield (
+        f"publish of {results['bytes'] / 1e9:.1f} GB takes < {PUBLISH_MEMORY >> 20} MiB of memory",
+        f"{peak / (1 << 20):.0f} MiB",
+        peak < PUBLISH_MEMORY,
+    )

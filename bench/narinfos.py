@@ -5,7 +5,6 @@ network would take.
 """
 
 import asyncio
-import base64
 import hashlib
 import json
 import multiprocessing
@@ -19,18 +18,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from bench.made_cache import MadeCache, sri, store_path
 from bench.packing import measured
 from niximage.image.closure import Closure, PathInfo
 from niximage.nix.hashes import nix32
-from niximage.nix.signature import TrustedKeys, fingerprint
+from niximage.nix.signature import TrustedKeys
 from niximage.nix.substituters import Substituters
 
 PATHS: Final = 1000
 DELAYS: Final = (0, 20, 80)  # milliseconds
 ROUNDS: Final = 3
-KEY: Final = "bench-1"
 
 
 def run(*, quick: bool) -> dict[str, Any]:
@@ -76,36 +74,17 @@ def table(results: Mapping[str, Any]) -> str:
 
 def _make(folder: Path) -> tuple[str, str]:
     """A cache without NARs; returns the path that leads to all others, and the public key."""
-    key = Ed25519PrivateKey.generate()
-    paths = [f"/nix/store/{_digits(i)}-package-{i}" for i in range(PATHS)]
-    (folder / "nix-cache-info").write_text("StoreDir: /nix/store\n")
+    cache = MadeCache.make(folder)
+    paths = [store_path(f"package-{i}") for i in range(PATHS)]
     for i, path in enumerate(paths):
         # A tree of dependencies, and some that many share.
         below = {2 * i + 1, 2 * i + 2, PATHS - 1 - i % 50}
         references = tuple(sorted(paths[j] for j in below if i < j < PATHS))
-        digest = base64.b64encode(hashlib.sha256(path.encode()).digest()).decode()
-        info = PathInfo(path, f"sha256-{digest}", 1000 + i, references)
-        nar_hash = nix32(info.nar_hash)
-        signature = base64.b64encode(key.sign(fingerprint(info))).decode()
-        fields = {
-            "StorePath": path,
-            "URL": f"nar/{nar_hash.removeprefix('sha256:')}.nar.zst",
-            "Compression": "zstd",
-            "FileHash": nar_hash,
-            "FileSize": "500",
-            "NarHash": nar_hash,
-            "NarSize": str(info.nar_size),
-            "References": " ".join(Path(reference).name for reference in references),
-            "Sig": f"{KEY}:{signature}",
-        }
-        text = "".join(f"{name}: {value}\n" for name, value in fields.items())
-        (folder / f"{_digits(i)}.narinfo").write_text(text)
-    return paths[0], f"{KEY}:{base64.b64encode(key.public_key().public_bytes_raw()).decode()}"
-
-
-def _digits(number: int) -> str:
-    """Something like a store path's hash: Nix writes no e in them."""
-    return hashlib.sha256(str(number).encode()).hexdigest()[:32].replace("e", "z")
+        nar_hash = sri(hashlib.sha256(path.encode()).digest())
+        info = PathInfo(path, nar_hash, 1000 + i, references)
+        url = f"nar/{nix32(nar_hash).removeprefix('sha256:')}.nar.zst"
+        cache.add(info, url=url, compression="zstd", file_hash=nar_hash, size=500)
+    return paths[0], cache.public_key
 
 
 @contextmanager

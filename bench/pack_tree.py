@@ -29,14 +29,17 @@ def report(layer: PackedLayer) -> None:
                 "digest": layer.descriptor.digest,
                 "tar_size": layer.tar_size,
                 "size": layer.descriptor.size,
-                "peak": _peak(),
+                "peak": peak(),
             }
         )
     )
 
 
-def _peak() -> int:
-    """Bytes; getrusage would count the parent's, from before this program was started."""
+def peak() -> int:
+    """The most bytes of memory that this process had.
+
+    getrusage would count the parent's, too, from before this program was started.
+    """
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) << 10

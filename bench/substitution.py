@@ -2,7 +2,8 @@
 
 The same packages lie in a cache of real Nix's making. One program packs their NARs; the other is
 `nix copy` into an empty store, and then the same packer over that store. Both read the cache
-from a folder, so that no server's time is counted, and write the same layers.
+from a folder, so that no server's time is counted, verify what they read, and write the same
+layers.
 """
 
 import json
@@ -46,7 +47,7 @@ class Cost:
     Attributes:
         wall: seconds.
         cpu: seconds of all its processes and threads.
-        written: bytes of all files that it leaves.
+        written: bytes that all its processes write to files, also to those that they remove.
         memory: the most bytes of memory of this project's process.
     """
 
@@ -136,7 +137,7 @@ def _cost(way: str, cache: Path, work: Path, paths: Sequence[str]) -> Cost:
     start = time.monotonic()
     store = work / "store"
     if way == "by a store":
-        _nix("nix", "copy", "--no-check-sigs", "--from", cache.as_uri(), "--to", str(store), *paths)
+        _nix("nix", "copy", "--from", cache.as_uri(), "--to", str(store), *paths)
     request = {
         "cache": cache.as_uri(),
         "work": str(work),
@@ -154,8 +155,7 @@ def _cost(way: str, cache: Path, work: Path, paths: Sequence[str]) -> Cost:
     wall = time.monotonic() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    # Rounded up to blocks, as the disk has them.
-    written = sum(path.lstat().st_blocks * 512 for path in work.rglob("*"))
+    written = (after.ru_oublock - before.ru_oublock) * 512  # the kernel's unit, whatever the disk's
     return Cost(wall, cpu, written, int(told))
 
 
