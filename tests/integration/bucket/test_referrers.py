@@ -2,11 +2,13 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from integration.tiny import artifact, tiny_image
 from niximage.bucket import ObjectStore, keys
+from niximage.bucket.artifacts import attach
 from niximage.bucket.images import read_manifest, resolve_tag, verify_image
 from niximage.bucket.publish import publish_manifest, put_blob
 from niximage.bucket.referrers import add_referrer, list_referrers
@@ -92,6 +94,42 @@ def test_a_writer_killed_at_any_step_is_healed_by_one_repeat(store: ObjectStore)
             break
     assert step > 5
     assert set(_digests(store)) == {first.descriptor.digest, second.descriptor.digest}
+
+
+def test_a_file_is_attached_as_it_was_when_it_was_read(
+    exact_store: ObjectStore, tmp_path: Path
+) -> None:
+    IMAGE.publish(exact_store, REPOSITORY)
+    file = tmp_path / "sbom"
+    file.write_bytes(b"first")
+
+    def change(_verb: str, _key: str) -> None:
+        file.write_bytes(b"other")
+
+    store = Hooked(exact_store, before=change)
+    file_type = "a/sbom"
+    attach(store, REPOSITORY, IMAGE.digest, [file], artifact_type=file_type, file_type=file_type)
+    (listed,) = list_referrers(store, REPOSITORY, IMAGE.digest)
+    manifest = verify_image(store, REPOSITORY, listed.descriptor.digest)
+    (layer,) = manifest.layers
+    content = exact_store.read(keys.blob(layer.digest), limit=99)
+    assert content is not None
+    assert Descriptor.of(file_type, content) == layer
+
+
+def test_a_damaged_blob_is_replaced_by_what_is_attached(
+    exact_store: ObjectStore, tmp_path: Path
+) -> None:
+    """A layer that is damaged can be packed anew; a user's file only the user has."""
+    IMAGE.publish(exact_store, REPOSITORY)
+    file = tmp_path / "sbom"
+    file.write_bytes(b"right")
+    key = keys.blob(Descriptor.of("a/sbom", b"right").digest)
+    exact_store.create(key, b"wrong")
+    attach(
+        exact_store, REPOSITORY, IMAGE.digest, [file], artifact_type="a/sbom", file_type="a/sbom"
+    )
+    assert exact_store.read(key, limit=99) == b"right"
 
 
 def test_a_deleted_referrer_is_listed_no_more_after_the_next(store: ObjectStore) -> None:

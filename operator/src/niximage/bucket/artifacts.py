@@ -1,6 +1,7 @@
 """Attaching artifacts to an image: SBOMs, signatures, anything with a type."""
 
 import hashlib
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -54,9 +55,7 @@ def attach(
                 f"{repository}@{subject} is not in {store.url}",
                 hint="Name an image of this bucket by its digest",
             )
-        layers = [(describe(file, file_type), file) for file in files]
-        for descriptor, file in layers:
-            put_blob(store, descriptor, file)
+        layers = [(_put_file(store, file, file_type), file) for file in files]
         put_blob(store, Descriptor.of(EMPTY, b"{}"), b"{}")
         manifest = artifact_manifest(
             Descriptor.of(media_type(content), content),
@@ -99,20 +98,25 @@ def artifact_manifest(
     return manifest
 
 
-def describe(file: Path, file_type: str) -> Descriptor:
-    """The blob that a file is.
+def _put_file(store: ObjectStore, file: Path, file_type: str) -> Descriptor:
+    """Write a file's bytes as a blob: those that were hashed, whatever its owner does meanwhile.
 
-    Raises:
-        Terminal: the file cannot be read.
+    What is there already counts only if it is the same: nobody will build it anew.
     """
     digest, size = hashlib.sha256(), 0
-    try:
-        with file.open("rb") as content:
-            while piece := content.read(_CHUNK):
-                digest.update(piece)
-                size += len(piece)
-    except OSError as error:
-        raise Terminal(
-            Reason.INVALID_SPEC, f"{file} cannot be read: {error.strerror or error}"
-        ) from None
-    return Descriptor(file_type, f"sha256:{digest.hexdigest()}", size)
+    with tempfile.NamedTemporaryFile(prefix="niximage-") as copy:
+        try:
+            with file.open("rb") as content:
+                while piece := content.read(_CHUNK):
+                    digest.update(piece)
+                    size += len(piece)
+                    copy.write(piece)
+            copy.flush()
+        except OSError as error:
+            raise Terminal(
+                Reason.INVALID_SPEC,
+                f"{file} cannot be read, or copied to {copy.name}: {error.strerror or error}",
+            ) from None
+        descriptor = Descriptor(file_type, f"sha256:{digest.hexdigest()}", size)
+        put_blob(store, descriptor, Path(copy.name), believe_size=False)
+    return descriptor

@@ -24,13 +24,21 @@ from niximage.errors import Reason, Retryable
 from niximage.image.descriptor import Descriptor
 
 
-def put_blob(store: ObjectStore, descriptor: Descriptor, content: bytes | Path) -> bool:
+def put_blob(
+    store: ObjectStore,
+    descriptor: Descriptor,
+    content: bytes | Path,
+    *,
+    believe_size: bool = True,
+) -> bool:
     """Write a blob under its digest, unless it is there.
 
     Args:
         store: the bucket.
         descriptor: the blob's digest and size, already computed over the content.
-        content: the bytes, or a file that holds them.
+        content: the bytes, or a file that holds them and that nobody changes.
+        believe_size: whether a blob that is there with the right size is believed to be right;
+            else its content is compared, for which some stores want it uploaded.
 
     Returns:
         Whether this call wrote it.
@@ -41,7 +49,8 @@ def put_blob(store: ObjectStore, descriptor: Descriptor, content: bytes | Path) 
     _check_content(descriptor, content)
     key = keys.blob(descriptor.digest)
     # A refused upload has cost its bytes already: ask first where they are many.
-    if isinstance(content, Path) and hold(store, key, size=descriptor.size):
+    is_large = isinstance(content, Path) and believe_size
+    if is_large and hold(store, key, size=descriptor.size):
         return False
     if not ensure(store, key, content):
         # Not written by this program, and of no use to anyone: the digest tells what belongs.
