@@ -21,7 +21,8 @@ from niximage.api.build import (
     PublishResult,
     read_message,
 )
-from niximage.api.spec import Config
+from niximage.api.spec import Config, EnvironmentVariable
+from niximage.bucket.images import resolve_tag
 from niximage.builder.build import run_build
 from niximage.builder.steps import OUTPUTS_LIMIT, build_step, publish_step
 from niximage.errors import EXIT_INTERNAL, EXIT_RETRYABLE, EXIT_TERMINAL, Reason
@@ -96,6 +97,23 @@ def test_build_refuses_a_source_on_its_own_disk(pod: Pod) -> None:
     """`file://` is for tests and the command line: in a pod it would read the pod's files."""
     assert build_step(pod.environment) in {EXIT_TERMINAL, EXIT_RETRYABLE}
     assert not (pod.work / "outputs.json").exists()
+
+
+def test_a_build_that_was_asked_for_earlier_leaves_the_tag_where_it_is(
+    pod: Pod, bucket: Folder
+) -> None:
+    """Of two builds of the same inputs the first may end last: a forced one overtook it."""
+    pod.build()
+    digests = []
+    for asked_at, env in ((2, "later"), (1, "earlier")):
+        config = Config(env=[EnvironmentVariable(name="BUILD", value=env)])
+        request = pod.request.model_copy(update={"config": config, "asked_at": asked_at})
+        told = pod.environment | {"NIXIMAGE_REQUEST": request.to_variable()}
+        assert publish_step(told) == 0
+        message = pod.termination_log.read_bytes()
+        digests.append(read_message(PublishResult, message, RESULT_LIMIT).digest)
+    assert len(set(digests)) == 2
+    assert resolve_tag(bucket.store, "team/image", pod.request.input_hash) == digests[0]
 
 
 def test_publish_without_outputs_says_so(pod: Pod) -> None:

@@ -124,6 +124,11 @@ class BuildRequest(Strict):
     nix_database: bool = False
     layering: Layering = Layering()
     compression: Compression = "zstd"
+    asked_at: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(
+        default=None,
+        description="When this build was asked for, in nanoseconds since 1970: its tag stays "
+        "where a later one has moved it.",
+    )
     known: BuildOutputs | None = Field(
         default=None,
         description="What earlier builds evaluated these packages to, for all platforms or some; "
@@ -131,13 +136,22 @@ class BuildRequest(Strict):
     )
 
     @classmethod
-    def of(cls, image: NixImage, source: PinnedSource, base: PinnedBase | None = None) -> Self:
+    def of(
+        cls,
+        image: NixImage,
+        source: PinnedSource,
+        base: PinnedBase | None = None,
+        *,
+        asked_at: int | None = None,
+    ) -> Self:
         """What a build of this image has to know.
 
         Args:
             image: what to build.
             source: its source, pinned.
             base: its base, pinned; None exactly where the spec has none.
+            asked_at: when it was asked for, in nanoseconds since 1970; None where no other
+                build of it can be under way.
         """
         spec = image.spec
         return cls(
@@ -154,6 +168,7 @@ class BuildRequest(Strict):
             nix_database=spec.nix_database,
             layering=spec.layering,
             compression=spec.compression,
+            asked_at=asked_at,
         )
 
     @property

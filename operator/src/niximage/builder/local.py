@@ -1,6 +1,7 @@
 """Both steps in one process: the same image, with its digest, as a build Job makes."""
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def build_image(
         Terminal: the image's spec, source or packages are at fault.
         Retryable: the world was in the way.
     """
-    request = BuildRequest.of(image, source, base)
+    request = BuildRequest.of(image, source, base, asked_at=time.time_ns())
     if (known := _built_before(request, bucket)) is not None:
         say(f"{known.repository}@{known.digest} was built before")
         return known

@@ -136,13 +136,14 @@ def _commit(
     """Publish the image: the manifest of its platform, or those of several and then their index."""
     for image in images:
         put_blob(bucket, image.contents.config_descriptor, image.config)
-    # The tag per build keeps images that only a status names from registry clean-ups.
     publish = partial(publish_manifest, bucket, request.repository)
+    # The tag per build keeps images that only a status names from registry clean-ups.
+    publish_whole = partial(publish, tags=[request.input_hash], asked_at=request.asked_at)
     if len(images) == 1:
-        published = publish(images[0].manifest, tags=[request.input_hash])
+        published = publish_whole(images[0].manifest)
     else:
         members = [(image.system, publish(image.manifest)) for image in images]
-        published = publish(index_document(members), tags=[request.input_hash])
+        published = publish_whole(index_document(members))
     for image in images:
         save_contents(bucket, request.namespace, published.digest, image.system, image.contents)
     return published

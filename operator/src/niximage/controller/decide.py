@@ -363,7 +363,8 @@ def _create(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str)
             return answers.queued(case, source, words)
         case Turn.GRANTED:
             pass
-    request = BuildRequest.of(case.image, pinned, case.base)
+    asked_at = int(case.now.timestamp()) * 1_000_000_000
+    request = BuildRequest.of(case.image, pinned, case.base, asked_at=asked_at)
     attempt = failure.attempts + 1 if failure is not None else 1
     create = CreateJob(job_name(case.image, inputs), request, attempt, case.forced or "")
     return Decision(effects=(create,), status=answers.building(case, source, None))

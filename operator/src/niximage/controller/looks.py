@@ -1,6 +1,7 @@
 """What `decide` asks to see: each look goes to one place, and an error is an answer, too."""
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Final
 
@@ -12,6 +13,7 @@ from niximage.bucket.known import find_image
 from niximage.bucket.publish import publish_manifest
 from niximage.bucket.remove import Removed, remove_repository, remove_tags
 from niximage.bucket.store import ObjectStore
+from niximage.bucket.tags import move_tag
 from niximage.controller.bases import find_base
 from niximage.controller.cache import Cache, CachedImage
 from niximage.controller.client import Cluster
@@ -128,9 +130,12 @@ class Looks:
             return error
 
     async def _move_tags(self, move: MoveTags, repository: str) -> MoveTags | NixImageError:
+        # A call that is given up goes on in its thread, and one of a replica that lost its Lease
+        # may come late: neither moves a tag back that was moved since.
+        asked_at = time.time_ns()
         try:
             async with asyncio.timeout(BUCKET_TIMEOUT):
-                await asyncio.to_thread(move_tags, self._store, repository, move)
+                await asyncio.to_thread(move_tags, self._store, repository, move, asked_at)
         except TimeoutError:
             return Retryable(
                 Reason.BUCKET_UNAVAILABLE,
@@ -194,11 +199,18 @@ def remove(store: ObjectStore, look: RemoveRepository) -> Removed:
     return remove_tags(store, look.repository, look.tags)
 
 
-def move_tags(store: ObjectStore, repository: str, move: MoveTags) -> None:
+def move_tags(store: ObjectStore, repository: str, move: MoveTags, asked_at: int) -> None:
     """Have tags name an image that is published.
 
+    Args:
+        store: the bucket.
+        repository: `<namespace>/<name>`.
+        move: which tags, and the image.
+        asked_at: when that was decided, in nanoseconds since 1970.
+
     Raises:
-        NixImageError: it is not there any more, or the bucket does not answer.
+        NixImageError: it is not there any more, a tag was moved by a later decision, or the
+            bucket does not answer.
     """
     manifest = read_manifest(store, repository, move.digest)
     if manifest is None:
@@ -207,7 +219,14 @@ def move_tags(store: ObjectStore, repository: str, move: MoveTags) -> None:
             f"{store.url} holds {repository}@{move.digest} no longer",
             hint="Annotate reconcile.fluxcd.io/forceAt to have it built again",
         )
-    publish_manifest(store, repository, manifest, tags=move.tags)
+    publish_manifest(store, repository, manifest)
+    for tag in move.tags:
+        if not move_tag(store, repository, tag, move.digest, asked_at=asked_at):
+            raise Retryable(
+                Reason.BUCKET_UNAVAILABLE,
+                f"the tag {tag} of {repository} names an image that was asked for later",
+                hint="Does another NixImage, or another cluster, have this repository and tag?",
+            )
 
 
 def find_published(
