@@ -21,6 +21,7 @@ from bench.made_cache import MadeCache, sri, store_path
 from bench.pack_tree import peak
 from bench.packing import measured
 from niximage.api.build import BuildOutputs, BuildRequest, BuiltPackage, PinnedSource
+from niximage.api.platforms import DEFAULT_PLATFORM
 from niximage.api.spec import Config
 from niximage.builder.steps import publish_step
 from niximage.image.closure import PathInfo
@@ -113,18 +114,16 @@ def _publish(request: Mapping[str, Any]) -> None:
     work = Path(request["work"])
     (work / "bucket").mkdir()
     names = [path.rpartition("-")[2] for path in request["paths"]]
-    outputs = BuildOutputs(
-        packages=[
-            BuiltPackage(attribute=name, outputs={"out": path})
-            for name, path in zip(names, request["paths"], strict=True)
-        ]
-    )
+    packages = [
+        BuiltPackage(attribute=name, outputs={"out": path})
+        for name, path in zip(names, request["paths"], strict=True)
+    ]
+    outputs = BuildOutputs(packages={DEFAULT_PLATFORM: packages})
     (work / "outputs.json").write_text(outputs.model_dump_json(by_alias=True))
     wanted = BuildRequest(
         namespace="bench",
         repository="bench/image",
         input_hash="0" * 64,
-        system="x86_64-linux",
         packages=names,
         source=PinnedSource(url="https://localhost/source", revision="0" * 40),
         config=Config(),

@@ -110,7 +110,7 @@ def test_a_file_is_attached_as_it_was_when_it_was_read(
     file_type = "a/sbom"
     attach(store, REPOSITORY, IMAGE.digest, [file], artifact_type=file_type, file_type=file_type)
     (listed,) = list_referrers(store, REPOSITORY, IMAGE.digest)
-    manifest = verify_image(store, REPOSITORY, listed.descriptor.digest)
+    (manifest,) = verify_image(store, REPOSITORY, listed.descriptor.digest)
     (layer,) = manifest.layers
     content = exact_store.read(keys.blob(layer.digest), limit=99)
     assert content is not None
