@@ -55,6 +55,9 @@ class MemoryStore:
             self._put(key, content)
             return True
 
+    def spool(self, otherwise: Path) -> Path:
+        return otherwise
+
     def touch(self, seen: ObjectStat) -> bool:
         with self._lock:
             found = self.objects.get(seen.key)

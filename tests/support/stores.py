@@ -48,6 +48,9 @@ class Hooked:
         self.after("create", key)
         return result
 
+    def spool(self, otherwise: Path) -> Path:
+        return self.store.spool(otherwise)
+
     def replace(self, key: str, content: bytes, *, seen: ObjectStat | None = None) -> bool:
         self.before("replace", key)
         result = self.store.replace(key, content, seen=seen)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from niximage.bucket.file import TEMPORARY, FileStore
+from niximage.bucket.file import DEAD_AFTER, TEMPORARY, FileStore
 from niximage.errors import Reason, Retryable
 
 KEY = "niximage/v1/layers/default/data"
@@ -78,6 +78,39 @@ def test_no_temporary_file_stays(folder_store: FileStore) -> None:
     folder_store.create(KEY, b"2")
     folder_store.replace(KEY, b"3")
     assert list((folder_store.root / TEMPORARY).iterdir()) == []
+
+
+def test_a_file_of_the_spool_becomes_the_object_itself(
+    folder_store: FileStore, tmp_path: Path, private_umask: None
+) -> None:
+    spool = folder_store.spool(tmp_path)
+    made = spool / "layer"
+    made.write_bytes(b"packed")
+    assert folder_store.create(KEY, made)
+    found = folder_store.local_path(KEY)
+    assert found.samefile(made)
+    assert stat.S_IMODE(found.stat().st_mode) == 0o644
+    # Where the object is there already, the file is compared with it, and stays its maker's.
+    again = spool / "again"
+    again.write_bytes(b"packed")
+    assert folder_store.create(KEY, again)
+    again.write_bytes(b"others")
+    assert folder_store.create(KEY, again) is None
+    for file in (made, again):
+        file.unlink()
+    assert found.read_bytes() == b"packed"
+
+
+def test_what_killed_writers_left_in_the_spool_goes(
+    folder_store: FileStore, tmp_path: Path
+) -> None:
+    spool = folder_store.spool(tmp_path)
+    dead, living = spool / "dead", spool / "living"
+    for file, age in ((dead, DEAD_AFTER + 1), (living, DEAD_AFTER - 60)):
+        file.write_bytes(b"half of a laye")
+        os.utime(file, (time.time() - age, time.time() - age))
+    assert folder_store.spool(tmp_path) == spool
+    assert list(spool.iterdir()) == [living]
 
 
 def test_a_missing_folder_cannot_be_listed_but_is_made_by_writing(folder_store: FileStore) -> None:

@@ -54,6 +54,9 @@ class Troubled:
     def replace(self, key: str, content: bytes, *, seen: ObjectStat | None = None) -> bool:
         return self._store.replace(key, content, seen=seen)
 
+    def spool(self, otherwise: Path) -> Path:
+        return self._store.spool(otherwise)
+
     def touch(self, seen: ObjectStat) -> bool:
         return self._store.touch(seen)
 

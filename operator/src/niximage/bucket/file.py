@@ -25,6 +25,7 @@ TEMPORARY: Final = ".niximage-tmp"  # below the root: the same file system, so l
 FILE_MODE: Final = 0o644
 FOLDER_MODE: Final = 0o755
 CHUNK: Final = 1 << 20  # bytes that `stream` gives at a time
+DEAD_AFTER: Final = 24 * 3600.0  # seconds without a write; no upload waits as long
 
 _ATTEMPTS: Final = 100  # folders lost to a delete in a row
 _ABSENT = (FileNotFoundError, NotADirectoryError)
@@ -116,6 +117,15 @@ class FileStore:
             except _ABSENT:
                 return None  # deleted at once
 
+    def spool(self, otherwise: Path) -> Path:  # noqa: ARG002 (there always is one)
+        """A folder of the same file system, from which an object is made without a copy."""
+        folder = self.root / TEMPORARY
+        with self._told("write", TEMPORARY):
+            self._make_folder(folder)
+            for path in folder.iterdir():
+                _remove_if_dead(path)
+        return folder
+
     def replace(self, key: str, content: bytes, *, seen: ObjectStat | None = None) -> bool:
         """Write a small object, whatever was there or only what was seen."""
         path = self.local_path(key)
@@ -193,8 +203,16 @@ class FileStore:
 
     @contextlib.contextmanager
     def _temporary(self, content: bytes | Path) -> Iterator[Path]:
-        """A file with the content, on disk, readable by all; gone at the end unless renamed."""
+        """A file with the content, on disk, readable by all; gone at the end unless renamed.
+
+        One from `spool` is that file itself, and whoever made it removes it.
+        """
         folder = self.root / TEMPORARY
+        if isinstance(content, Path) and content.parent == folder:
+            with content.open("rb+") as file:
+                _settle(file)
+            yield content
+            return
         self._make_folder(folder)
         handle, name = tempfile.mkstemp(dir=folder)
         made = Path(name)
@@ -205,10 +223,7 @@ class FileStore:
                         shutil.copyfileobj(source, file, CHUNK)
                 else:
                     file.write(content)
-                os.fchmod(file.fileno(), FILE_MODE)
-                file.flush()
-                _set_time(file.fileno())
-                os.fsync(file.fileno())
+                _settle(file)
             yield made
         finally:
             made.unlink(missing_ok=True)
@@ -285,6 +300,21 @@ def _object(key: str, status: os.stat_result) -> ObjectStat:
     # Inodes are used again, but times are ours, and fine: both at once have not been seen.
     generation = (status.st_mtime_ns << 32) | (status.st_ino & 0xFFFFFFFF)
     return ObjectStat(key, status.st_size, generation, 0, status.st_mtime_ns / 1e9)
+
+
+def _settle(file: BinaryIO) -> None:
+    """Bring a new file to the disk, as an object is: readable by all, with our own time."""
+    os.fchmod(file.fileno(), FILE_MODE)
+    file.flush()
+    _set_time(file.fileno())
+    os.fsync(file.fileno())
+
+
+def _remove_if_dead(path: Path) -> None:
+    """Remove a file that a writer left which was killed: a living one has written since."""
+    with contextlib.suppress(*_ABSENT):
+        if path.stat().st_mtime < time.time() - DEAD_AFTER:
+            path.unlink()
 
 
 def _set_time(file: Path | int) -> None:

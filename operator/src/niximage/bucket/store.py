@@ -87,6 +87,17 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def spool(self, otherwise: Path) -> Path:
+        """The folder to make files in that `create` shall take as they are.
+
+        Args:
+            otherwise: a folder that serves where the store has none; files are uploaded from it.
+
+        Raises:
+            Retryable: the store's folder cannot be made.
+        """
+        ...
+
     def replace(self, key: str, content: bytes, *, seen: ObjectStat | None = None) -> bool:
         """Write a small object; readers see the old or the new content, never less.
 

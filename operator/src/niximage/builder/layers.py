@@ -130,7 +130,7 @@ def bring_layers(
         contents: where the files of their store paths come from.
         bucket: where to.
         namespace: whose layer index to believe and to write, but for layers that all share.
-        scratch: a folder for spool files.
+        scratch: a folder for spool files, where the bucket has none of its own.
         threads: how many blocks are compressed at once.
         say: takes progress.
 
@@ -190,7 +190,8 @@ class _Bringing:
         entries = watched(layer.read(self.contents), self.say, layer.comment)
         if layer.is_verified:
             entries = names.passing(entries)
-        packed = self.packer.pack(entries, self.scratch, codec=layer.codec)
+        spool = self.bucket.spool(self.scratch)
+        packed = self.packer.pack(entries, spool, codec=layer.codec)
         descriptor = packed.descriptor
         try:
             watcher(self.say).packed(layer.comment, packed.tar_size)

@@ -237,5 +237,5 @@ def _unwritable(folder: Path, error: OSError) -> Retryable:
     return Retryable(
         Reason.BUILD_INTERRUPTED,
         f"a layer cannot be spooled to {folder}: {error.strerror}",
-        hint="Give the build more ephemeral storage",
+        hint="Make room there: a build Job has its ephemeral storage, or the bucket's volume",
     )
