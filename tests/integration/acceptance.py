@@ -18,7 +18,9 @@ from typing import Final
 
 from integration.conftest import end, wait_until
 from integration.gateway.conftest import running
-from niximage.bucket import keys, open_store
+from niximage.bucket import ObjectStore, keys, open_store
+from niximage.bucket.manifest import MANIFEST_LIMIT, media_type
+from niximage.image.descriptor import INDEX
 
 _TIMEOUT: Final = 120.0  # seconds of one tool for one image
 # As small as it gets: neither Kubernetes' interface nor what would look for other file systems.
@@ -73,14 +75,15 @@ class Acceptance:
         try:
             with running(store) as registry, ThreadPoolExecutor(2) as pool:
                 references = [f"{registry.address}/{image}" for image in images]
-                complaints = [line for lines in pool.map(self._complaints, references)
+                indexes = [_is_index(store, image) for image in images]
+                complaints = [line for lines in pool.map(self._complaints, references, indexes)
                               for line in lines]  # fmt: skip
         finally:
             store.close()
         assert not complaints, "\n".join(complaints)
 
-    def _complaints(self, reference: str) -> list[str]:
-        """What each tool has against an image."""
+    def _complaints(self, reference: str, is_index: bool) -> list[str]:
+        """What each tool has against an image, or against any member of an index."""
         with tempfile.TemporaryDirectory(prefix="niximage-accept-") as folder:
             layout, archive = f"{folder}/layout:image", f"{folder}/image.tar"
             image = f"docker://{reference}"
@@ -101,10 +104,19 @@ class Acceptance:
                 [self.crane, "validate", "--tarball", archive],
                 [self.crane, "validate", "--fast", "--remote", reference],
             ]
+            if is_index:
+                whole = ["--all", "--preserve-digests", image, f"oci:{folder}/whole:image"]
+                tools.append([*copy, *whole])
             if self.containerd is not None:
                 ctr = ["ctr", "--address", str(self.containerd), "images", "pull", "--plain-http"]
-                tools.append([*ctr, "--snapshotter", self.snapshotter, reference])
+                every = ["--all-platforms"] if is_index else []
+                tools.append([*ctr, *every, "--snapshotter", self.snapshotter, reference])
             return [words for tool in tools if (words := _complaint(tool))]
+
+
+def _is_index(store: ObjectStore, image: str) -> bool:
+    content = store.read(keys.blob(image.partition("@")[2]), limit=MANIFEST_LIMIT)
+    return content is not None and media_type(content) == INDEX
 
 
 def _complaint(command: Sequence[str | Path]) -> str:

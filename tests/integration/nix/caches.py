@@ -52,9 +52,9 @@ def copy_to_cache(
     return folder
 
 
-def register(path: str, nar_hash: str, nar_size: int) -> None:
+def register(path: str, nar_hash: str, nar_size: int, references: Sequence[str] = ()) -> None:
     """Have the store's database vouch for a path, as whoever may write to it can."""
-    fields = [path, nar_hash, str(nar_size), "", "0"]
+    fields = [path, nar_hash, str(nar_size), "", str(len(references)), *references]
     text = "".join(f"{field}\n" for field in fields)
     subprocess.run(["nix-store", "--load-db"], input=text.encode(), check=True, timeout=30)
 
@@ -140,15 +140,17 @@ class CacheServer:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *, tls: ssl.SSLContext | None = None) -> Iterator[CacheServer]:
-    """Serve a folder on loopback."""
+def serving(
+    folder: Path, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> Iterator[CacheServer]:
+    """Serve a folder at an address of this machine, on loopback by default."""
     state = CacheServer(folder)
 
-    server = _Server(state)
+    server = _Server(state, host)
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     scheme = "http" if tls is None else "https"
-    state.url = f"{scheme}://127.0.0.1:{server.server_address[1]}"
+    state.url = f"{scheme}://{host}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -164,8 +166,8 @@ class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, state: CacheServer) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, state: CacheServer, host: str) -> None:
+        super().__init__((host, 0), _Handler)
         self.state = state
 
     def handle_error(self, request: object, client_address: object) -> None:
