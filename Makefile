@@ -7,7 +7,7 @@ RUN = $(UV) run --locked --quiet
 export UV_PYTHON_DOWNLOADS = never
 
 # What the tests run beside the project's own parts: the stock tools that users have.
-TEST_PACKAGES := busybox-static containerd docker-registry faketime git nix-bin skopeo umoci
+TEST_PACKAGES := busybox-static containerd docker-registry faketime git nix-bin openssh-server skopeo umoci
 
 # The slowest first; most of its time it waits for a node.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadscope --no-loadscope-reorder

@@ -26,6 +26,7 @@ OPERATOR_BASE = debian.Base(
     packages=(
         "nix-bin",
         "git",
+        "openssh-client",
         "skopeo",
         "ca-certificates",
         "xz-utils",

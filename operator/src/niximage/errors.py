@@ -51,6 +51,8 @@ class Reason(enum.StrEnum):
 
     # The world was in the way: Retryable.
     SOURCE_UNAVAILABLE = "SourceUnavailable"
+    CREDENTIALS_MISSING = "CredentialsMissing"
+    CREDENTIALS_NOT_GRANTED = "CredentialsNotGranted"
     SUBSTITUTER_UNAVAILABLE = "SubstituterUnavailable"
     BUCKET_UNAVAILABLE = "BucketUnavailable"
     CLUSTER_UNAVAILABLE = "ClusterUnavailable"

@@ -11,10 +11,13 @@ from integration.nix.demo import Demo
 
 
 @pytest.fixture(scope="session")
-def package_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo")
-    Demo.make(folder / "repository").check_out(folder / "set")
-    return folder / "set"
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    return Demo.make(tmp_path_factory.mktemp("demo") / "repository")
+
+
+@pytest.fixture(scope="session")
+def package_set(demo: Demo) -> Path:
+    return demo.check_out(demo.path.parent / "set")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import yaml
 from integration.builder.bases import DEBIAN, foreign_image
 from integration.cli.program import Niximage
 from integration.gateway.conftest import running
+from integration.nix.demo import Demo
+from integration.private_git import BASIC, private_http
 from niximage.bucket import keys, open_store
 from niximage.errors import EXIT_RETRYABLE, EXIT_TERMINAL
 
@@ -268,6 +271,46 @@ def test_without_a_source_it_says_which_there_are(niximage: Niximage) -> None:
     done = niximage.run("build", "-p", "hello", "-o", "oci:x")
     assert done.returncode == EXIT_TERMINAL
     assert "Add --source FOLDER, or --channel nixos-26.05." in done.stderr
+
+
+# Private sources ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def private(niximage: Niximage, demo: Demo) -> Iterator[Path]:
+    """A file whose source takes a Secret."""
+    with private_http(demo.path.parent) as url:
+        git = {
+            "url": f"{url}/{demo.path.name}",
+            "ref": {"branch": "nixos-26.05"},
+            "secretRef": {"name": "keys"},
+        }
+        file = niximage.home / "private.yaml"
+        file.write_text(nix_image(source={"git": git}))
+        yield file
+
+
+def test_a_private_source_with_its_keys_in_a_folder(niximage: Niximage, private: Path) -> None:
+    keys_of_secret = niximage.home / "keys"
+    keys_of_secret.mkdir()
+    arguments = ("build", "-f", private, "--credentials", keys_of_secret, "-o", "oci:x")
+    done = niximage.run(*arguments)
+    assert done.returncode == EXIT_RETRYABLE
+    assert f"CredentialsMissing: --credentials {keys_of_secret} does not open" in done.stderr
+    for key, value in BASIC.items():
+        (keys_of_secret / key).write_text(value)
+    done = niximage.run(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert BASIC["password"] not in done.stderr + done.stdout
+
+
+def test_a_private_source_without_its_keys_says_how_to_give_them(
+    niximage: Niximage, private: Path
+) -> None:
+    done = niximage.run("build", "-f", private, "-o", "oci:x")
+    assert done.returncode == EXIT_TERMINAL
+    assert "opened by the Secret keys, which is not known here" in done.stderr
+    assert "Add --credentials FOLDER" in done.stderr
 
 
 # Plans -------------------------------------------------------------------------------------------

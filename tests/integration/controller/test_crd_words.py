@@ -57,12 +57,25 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a path out of the repository": (
         {"source": {"git": {**GIT, "path": "a/../.."}}},
-        "path must stay inside the repository",
+        "path must stay inside the source",
     ),
     "a deletion policy of volumes": (
         {"output": {"deletionPolicy": "Recycle"}},
         '"Retain", "Delete"',
     ),
+    "a secret and a user": (
+        {
+            "source": {
+                "git": {**GIT, "url": "https://me@example.org/x", "secretRef": {"name": "keys"}}
+            }
+        },
+        "the url has a user of its own: leave it out, or the secretRef",
+    ),
+    "a secret elsewhere": (
+        {"source": {"git": {**GIT, "secretRef": {"name": "other/keys"}}}},
+        "write an object's name",
+    ),
+    "a secret without a name": ({"source": {"git": {**GIT, "secretRef": {}}}}, "secretRef.name"),
     "an interval of seconds": ({"interval": "5s"}, "interval must be between 1m and 744h"),
     "a timeout of days": ({"timeout": "48h"}, "timeout must be between 30s and 24h"),
     "no base in a base": ({"base": {}}, "set exactly one of niximage and image"),

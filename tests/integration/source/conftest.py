@@ -142,8 +142,8 @@ class Script:
     asked: list[str] = field(default_factory=list)
 
 
-class _Server:
-    """A server in a thread of its own."""
+class Server:
+    """An HTTP server in a thread of its own."""
 
     def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -161,7 +161,7 @@ class _Server:
 
 
 def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    server = _Server(handler)
+    server = Server(handler)
     yield server.url
     server.stop()
 

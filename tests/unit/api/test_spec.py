@@ -41,6 +41,12 @@ GOOD: dict[str, dict[str, Any]] = {
     "git over ssh": {"source": {"git": {**GIT, "url": "ssh://git@example.org/x"}}},
     "git tag": {"source": {"git": {**GIT, "ref": {"tag": "v1.0"}}}},
     "git ref name": {"source": {"git": {**GIT, "ref": {"name": "refs/pull/1/head"}}}},
+    "git with a secret": {"source": {"git": {**GIT, "secretRef": {"name": "keys"}}}},
+    "git over ssh with a secret": {
+        "source": {
+            "git": {**GIT, "url": "ssh://git@example.org/x", "secretRef": {"name": "keys.2"}}
+        }
+    },
     "git path": {"source": {"git": {**GIT, "path": "nix/set..old", "attr": "pkgs.unix"}}},
     "config": {
         "config": {
@@ -120,6 +126,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "ext transport": ({"source": {"git": {**GIT, "url": "ext::sh -c id"}}}, "url"),
     "file transport": ({"source": {"git": {**GIT, "url": "file:///etc"}}}, "url"),
     "path escape": ({"source": {"git": {**GIT, "path": "a/../../b"}}}, "no '..'"),
+    "a secret and a password": (
+        {"source": {"git": {**GIT, "url": "https://a:b@h/x", "secretRef": {"name": "k"}}}},
+        "the url has a user of its own",
+    ),
+    "a secret of another namespace": (
+        {"source": {"git": {**GIT, "secretRef": {"name": "k", "namespace": "other"}}}},
+        "namespace",
+    ),
     "absolute path": ({"source": {"git": {**GIT, "path": "/etc"}}}, "path"),
     "interval too short": ({"interval": "59s"}, "between 1m and 744h"),
     "interval no duration": ({"interval": "soon"}, "interval"),

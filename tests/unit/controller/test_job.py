@@ -112,3 +112,50 @@ def test_everything_that_a_step_may_write_to_is_bounded() -> None:
     assert all(limits.values()), limits
     for container in containers(manifest()).values():
         assert container["resources"]["limits"]["memory"]
+
+
+PRIVATE = {
+    "git": {
+        "url": "https://example.org/x",
+        "ref": {"branch": "main"},
+        "secretRef": {"name": "keys"},
+    }
+}
+
+
+def mounts(container: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {m["name"]: m for m in container["volumeMounts"]}
+
+
+def test_the_keys_of_a_private_source_are_for_the_step_that_fetches_alone() -> None:
+    job = job_manifest(nix_image(source=PRIVATE), CREATE, SETTINGS)
+    pod = job["spec"]["template"]["spec"]
+    assert [c["name"] for c in pod["initContainers"]] == ["fetch", "build"]
+    steps = containers(job)
+    assert mounts(steps["fetch"])["credentials"]["readOnly"] is True
+    for step in ("build", "publish"):
+        assert "credentials" not in mounts(steps[step])
+        assert "NIXIMAGE_CREDENTIALS" not in environment(steps[step])
+    volumes = {v["name"]: v for v in pod["volumes"]}
+    assert volumes["credentials"]["secret"]["secretName"] == "keys"
+    assert volumes["credentials"]["secret"]["optional"] is True, "its absence is told by the step"
+    empty = [v["emptyDir"] for v in volumes.values() if "emptyDir" in v]
+    assert all("sizeLimit" in each for each in empty)
+    assert volumes["tmp-fetch"]["emptyDir"]["medium"] == "Memory", "keys touch no disk"
+
+
+def test_what_was_fetched_cannot_be_changed_by_what_tenants_wrote() -> None:
+    steps = containers(job_manifest(nix_image(source=PRIVATE), CREATE, SETTINGS))
+    assert mounts(steps["fetch"])["fetched"].get("readOnly") is None
+    assert mounts(steps["build"])["fetched"]["readOnly"] is True
+    assert set(mounts(steps["fetch"])) & set(mounts(steps["build"])) == {"fetched"}
+    assert set(mounts(steps["publish"])) & set(mounts(steps["fetch"])) == set()
+    assert (
+        environment(steps["build"])["NIXIMAGE_FETCHED"]
+        == mounts(steps["build"])["fetched"]["mountPath"]
+    )
+
+
+def test_an_open_source_takes_no_step_of_its_own() -> None:
+    assert set(containers(manifest())) == {"build", "publish"}
+    assert "NIXIMAGE_FETCHED" not in environment(containers(manifest())["build"])

@@ -69,8 +69,8 @@ def fail(image: NixImage, error: NixImageError, attempt: int, now: dt.datetime) 
     return step(image, observe(jobs=(failed,), source=pinned(), outcome=error), now)[0]
 
 
-def tries(image: NixImage, error: NixImageError) -> list[float]:
-    """The delays after each failure, until there is no other try."""
+def tries(image: NixImage, error: NixImageError, most: int = 0) -> list[float]:
+    """The delays after each failure, until there is no other try, or there were `most`."""
     delays: list[float] = []
     now = NOW
     image = seen(image)
@@ -81,6 +81,8 @@ def tries(image: NixImage, error: NixImageError) -> list[float]:
         if failure.next_retry_time is None:
             return delays
         delays.append((failure.next_retry_time - now).total_seconds())
+        if len(delays) == most:
+            return delays
         now = failure.next_retry_time
     pytest.fail("it never ends")
 
@@ -127,6 +129,14 @@ def test_a_clock_that_is_set_delays_no_retry(jump: float, waits: bool) -> None:
     assert (decision.effects == ()) == waits
     if waits:
         assert decision.requeue_after == 15 - jump
+
+
+@pytest.mark.parametrize("reason", [Reason.AUTHENTICATION_FAILED, Reason.CREDENTIALS_MISSING])
+def test_keys_that_do_not_open_the_source_are_tried_for_ever(reason: Reason) -> None:
+    """Nobody tells the operator that a Secret was mended, so it must not give up."""
+    image = nix_image(build={"retry": {"limit": 2, "minBackoff": "10s", "maxBackoff": "40s"}})
+    found = tries(image, Retryable(reason, "the Secret does not open it"), most=6)
+    assert found == [10, 20, 40, 40, 40, 40]
 
 
 def test_who_gives_up_says_after_how_many_tries_and_what_to_do() -> None:

@@ -186,3 +186,13 @@ def test_a_build_that_fills_the_disk_is_told_which_and_not_repeated() -> None:
     assert words.strip() in error.message
     evicted["status"]["message"] = "The node was low on resource: memory."
     assert error_of(evicted).reason is not Reason.OUT_OF_DISK
+
+
+def test_a_source_that_could_not_be_fetched_is_why_it_failed() -> None:
+    error = Retryable(Reason.AUTHENTICATION_FAILED, "it does not open with the Secret keys")
+    fetch = {"name": "fetch", "state": {"terminated": ended(75, failure(error))}}
+    found = pod(build=None)
+    found["status"]["initContainerStatuses"].insert(0, fetch)
+    said = error_of(found)
+    assert isinstance(said, Retryable)
+    assert (said.reason, said.message) == (error.reason, error.message)

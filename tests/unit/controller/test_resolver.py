@@ -4,8 +4,8 @@ import asyncio
 
 from niximage.api.build import PinnedSource
 from niximage.api.source import Source
-from niximage.controller.resolver import Resolver
-from niximage.errors import Reason, Retryable, Terminal
+from niximage.controller.resolver import Question, Resolver
+from niximage.errors import NixImageError, Reason, Retryable, Terminal
 
 NIXPKGS = "https://example.org/nixpkgs"
 CHANNEL = Source.model_validate({"nixpkgs": {"channel": "nixos-26.05"}})
@@ -28,7 +28,12 @@ class Server:
         self.gate: asyncio.Event | None = None
         self.resolver = Resolver(self.answer, retry_delay=10, clock=lambda: self.now)
 
-    async def answer(self, source: Source, nixpkgs_url: str) -> PinnedSource:
+    async def ask(
+        self, source: Source, *, max_age: float = 600, nixpkgs_url: str = NIXPKGS, team: str = "a"
+    ) -> PinnedSource | NixImageError:
+        return await self.resolver.resolve(Question(source, team, nixpkgs_url), max_age=max_age)
+
+    async def answer(self, question: Question) -> PinnedSource:
         self.asked += 1
         self.asking.set()
         if self.gate is not None:
@@ -41,10 +46,7 @@ class Server:
 async def test_a_thousand_askers_ask_once() -> None:
     server = Server()
     server.gate = asyncio.Event()
-    askers = [
-        asyncio.create_task(server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600))
-        for _ in range(1000)
-    ]
+    askers = [asyncio.create_task(server.ask(CHANNEL)) for _ in range(1000)]
     await server.asking.wait()
     server.gate.set()
     assert len({repr(a) for a in await asyncio.gather(*askers)}) == 1
@@ -53,17 +55,17 @@ async def test_a_thousand_askers_ask_once() -> None:
 
 async def test_an_answer_is_kept_as_long_as_the_asker_allows() -> None:
     server = Server()
-    first = await server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600)
+    first = await server.ask(CHANNEL)
     server.now = 599
-    assert await server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600) == first
+    assert await server.ask(CHANNEL) == first
     server.now = 600
-    assert await server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600) != first
+    assert await server.ask(CHANNEL) != first
 
 
 async def test_paths_of_one_repository_share_the_question_and_keep_their_paths() -> None:
     server = Server()
-    one = await server.resolver.resolve(git("one"), nixpkgs_url=NIXPKGS, max_age=600)
-    two = await server.resolver.resolve(git("two"), nixpkgs_url=NIXPKGS, max_age=600)
+    one = await server.ask(git("one"))
+    two = await server.ask(git("two"))
     assert isinstance(one, PinnedSource)
     assert isinstance(two, PinnedSource)
     assert (one.path, two.path) == ("one", "two")
@@ -74,23 +76,21 @@ async def test_paths_of_one_repository_share_the_question_and_keep_their_paths()
 async def test_a_passing_failure_is_remembered_shortly() -> None:
     server = Server()
     server.error = Retryable(Reason.SOURCE_UNAVAILABLE, "503")
-    assert await server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600) is server.error
+    assert await server.ask(CHANNEL) is server.error
     server.now = 9
-    await server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600)
+    await server.ask(CHANNEL)
     assert server.asked == 1
     server.now = 10
     server.error = None
-    assert isinstance(
-        await server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600), PinnedSource
-    )
+    assert isinstance(await server.ask(CHANNEL), PinnedSource)
 
 
 async def test_an_asker_that_gives_up_does_not_cancel_the_others() -> None:
     server = Server()
     server.gate = asyncio.Event()
-    first = asyncio.create_task(server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600))
+    first = asyncio.create_task(server.ask(CHANNEL))
     await server.asking.wait()
-    second = asyncio.create_task(server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600))
+    second = asyncio.create_task(server.ask(CHANNEL))
     first.cancel()
     await asyncio.wait([first])
     server.gate.set()
@@ -99,6 +99,22 @@ async def test_an_asker_that_gives_up_does_not_cancel_the_others() -> None:
 
 async def test_channels_of_two_nixpkgs_are_two_questions() -> None:
     server = Server()
-    first = await server.resolver.resolve(CHANNEL, nixpkgs_url=NIXPKGS, max_age=600)
+    first = await server.ask(CHANNEL)
     other = "https://mirror.example.org/nixpkgs"
-    assert await server.resolver.resolve(CHANNEL, nixpkgs_url=other, max_age=600) != first
+    assert await server.ask(CHANNEL, nixpkgs_url=other) != first
+
+
+def private(path: str = ".") -> Source:
+    git_source = git(path).to_json()["git"]
+    return Source.model_validate({"git": {**git_source, "secretRef": {"name": "keys"}}})
+
+
+async def test_what_one_namespaces_secret_opens_is_no_answer_for_another() -> None:
+    server = Server()
+    open_to_all = await server.ask(git("one"))
+    first = await server.ask(private(), team="a")
+    assert server.asked == 2, "with keys and without are two questions"
+    assert await server.ask(private(), team="a") == first
+    assert await server.ask(private(), team="b") != first
+    assert server.asked == 3
+    assert open_to_all != first

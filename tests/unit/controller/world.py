@@ -11,7 +11,6 @@ import itertools
 from typing import Any
 
 from niximage.api.build import BuildFailure, BuildRequest, PinnedSource, PublishResult
-from niximage.api.source import Source
 from niximage.bucket.remove import Removed
 from niximage.controller.cache import Cache, CachedImage, Key
 from niximage.controller.client import Conflict, NotThere
@@ -19,7 +18,7 @@ from niximage.controller.looks import Looks
 from niximage.controller.metrics import Metrics
 from niximage.controller.progress import ProgressReader
 from niximage.controller.reconcile import Reconciler
-from niximage.controller.resolver import Resolver
+from niximage.controller.resolver import Question, Resolver
 from niximage.controller.turns import Turns
 from niximage.controller.views import Absent, JobState, JobView, Published, RemoveRepository
 from niximage.errors import NixImageError, Reason, Retryable
@@ -321,8 +320,8 @@ class World:
             self.drop_job(name)
         self._after(fault)
 
-    async def resolve(self, source: Source, nixpkgs_url: str) -> PinnedSource:
-        return PinnedSource(url=nixpkgs_url, ref="refs/heads/x", revision=self.revision)
+    async def resolve(self, question: Question) -> PinnedSource:
+        return PinnedSource(url=question.nixpkgs_url, ref="refs/heads/x", revision=self.revision)
 
     # What can be said of it ---------------------------------------------------------------------
 

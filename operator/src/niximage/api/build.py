@@ -1,4 +1,4 @@
-"""What passes between the operator and the two steps of a build Job.
+"""What passes between the operator and the steps of a build Job.
 
     operator ──BuildRequest──▶ build ──BuildOutputs──▶ publish ──PublishResult──▶ operator
                                  └────────BuildFailure─────┴──────────────────────▶

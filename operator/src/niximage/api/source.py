@@ -1,10 +1,12 @@
 """Where packages come from: one of several kinds of source, each bounded."""
 
+import re
 from typing import Annotated, Final, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from niximage.api.base import Model, cel, worded
+from niximage.api.placement import ObjectName
 
 ATTRIBUTE_PATTERN: Final = r"[A-Za-z_][A-Za-z0-9_'+-]*(\.[A-Za-z0-9_][A-Za-z0-9_'+-]*)*"
 COMMIT_PATTERN: Final = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
@@ -31,6 +33,36 @@ NarHash = Annotated[
     ),
     Field(max_length=51),
 ]
+
+_INSIDE: Final = "path must stay inside the source: no '..'"
+_TWO_USERS: Final = "the url has a user of its own: leave it out, or the secretRef"
+_OWN_USER: Final = "^https?://[^/]*@"
+
+
+def _stays_inside(path: str) -> str:
+    if ".." in path.split("/"):
+        raise ValueError(_INSIDE)
+    return path
+
+
+SourcePath = Annotated[
+    str,
+    AfterValidator(_stays_inside),
+    Field(
+        pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$",
+        max_length=512,
+        description="The file or folder to import, relative to the source's root.",
+        json_schema_extra=cel(("!self.split('/').exists(p, p == '..')", _INSIDE)),
+    ),
+]
+Attribute = Annotated[
+    str,
+    Field(
+        pattern=rf"^{ATTRIBUTE_PATTERN}$",
+        max_length=128,
+    ),
+]
+_ATTRIBUTE_WORDS: Final = "The attribute of the imported value that holds the packages."
 
 _HASH_NEEDS_REVISION: Final = "narHash goes with revision: a channel moves"
 
@@ -106,15 +138,18 @@ class GitRef(Model):
         return self
 
 
+class SecretReference(Model):
+    """A Secret of the same namespace."""
+
+    name: ObjectName
+
+
 class GitSource(Model):
     """A package set in a Git repository: a Nix file that nixpkgs' callers could import."""
 
     model_config = ConfigDict(
         json_schema_extra=cel(
-            (
-                "!has(self.path) || !self.path.split('/').exists(p, p == '..')",
-                "path must stay inside the repository: no '..'",
-            )
+            (f"!has(self.secretRef) || !self.url.matches('{_OWN_USER}')", _TWO_USERS)
         )
     )
 
@@ -127,17 +162,20 @@ class GitSource(Model):
         Field(max_length=1024),
     ]
     ref: GitRef
-    path: Annotated[str, Field(pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$", max_length=512)] = Field(
-        default=".", description="The file or folder to import, relative to the repository."
-    )
-    attr: Annotated[str, Field(pattern=rf"^{ATTRIBUTE_PATTERN}$", max_length=128)] | None = Field(
-        default=None, description="The attribute of the imported value that holds the packages."
+    path: SourcePath = "."
+    attr: Attribute | None = Field(default=None, description=_ATTRIBUTE_WORDS)
+    secret_ref: SecretReference | None = Field(
+        default=None,
+        description="What opens a private repository. For https:// the Secret has `username` and "
+        "`password`, or `bearerToken`, and perhaps `ca.crt`; for ssh:// `identity` and "
+        "`known_hosts`. A branch or tag is looked up with it only where the operator was granted "
+        "to read it; a commit needs no grant.",
     )
 
     @model_validator(mode="after")
-    def _path_stays_inside(self) -> Self:
-        if ".." in self.path.split("/"):
-            raise ValueError("path must stay inside the repository: no '..'")
+    def _one_user(self) -> Self:
+        if self.secret_ref is not None and re.match(_OWN_USER, self.url):
+            raise ValueError(_TWO_USERS)
         return self
 
 
@@ -158,3 +196,19 @@ class Source(Model):
         if (self.nixpkgs is None) == (self.git is None):
             raise ValueError("set exactly one of nixpkgs and git")
         return self
+
+    @property
+    def path(self) -> str:
+        """The file or folder to import."""
+        return self.git.path if self.git is not None else "."
+
+    @property
+    def attr(self) -> str | None:
+        """The attribute that holds the packages."""
+        return self.git.attr if self.git is not None else None
+
+    @property
+    def secret(self) -> str | None:
+        """The name of the Secret that opens it, if it takes one."""
+        secret_ref = self.git.secret_ref if self.git is not None else None
+        return secret_ref.name if secret_ref is not None else None

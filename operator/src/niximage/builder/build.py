@@ -3,10 +3,10 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from niximage.api.build import BuildOutputs, BuildRequest, BuiltPackage
 from niximage.api.platforms import SYSTEMS, Platform
+from niximage.builder.fetch import SOURCE, bring_source, find_fetched
 from niximage.builder.lacking import check_buildable, for_each, look_up_packages
 from niximage.builder.progress import Say, silent, timed, watcher
 from niximage.builder.sources import look_up
@@ -17,11 +17,7 @@ from niximage.nix.nar_hash import check_nar_hash
 from niximage.nix.programs import NixStore
 from niximage.nix.realise import realise
 from niximage.nix.substituters import Substituters
-from niximage.source.fetch import fetch
-from niximage.source.folder import copy_folder, is_folder
-
-# The name is part of store paths that copy the source whole: the same as Nix's own fetchers'.
-_SOURCE: Final = "source"
+from niximage.source.credentials import Credentials
 
 
 def run_build(
@@ -33,6 +29,8 @@ def run_build(
     roots: Path,
     timeout: float,
     allow_file: bool = False,
+    fetched: Path | None = None,
+    credentials: Credentials | None = None,
     say: Say = silent,
 ) -> BuildOutputs:
     """Fetch the source, evaluate the packages, realise the outputs that no binary cache has.
@@ -46,6 +44,8 @@ def run_build(
             is published.
         timeout: seconds for all of it.
         allow_file: whether the source may be a `file://` URL, or a folder of this machine.
+        fetched: the folder that `run_fetch` left the source in, if it did.
+        credentials: what opens the source, where no other step fetched it.
         say: takes progress, one line at a time.
 
     Raises:
@@ -72,14 +72,21 @@ def run_build(
     unknown = [platform for platform in request.platforms if platform not in known]
     if not unknown and request.known is not None:
         return BuildOutputs(packages=known, source_time=request.known.source_time)
-    with timed(say, f"fetched revision {request.source.revision[:12]}", stage="evaluate"):
-        if allow_file and is_folder(request.source):
-            source = copy_folder(request.source, scratch / _SOURCE)
-        else:
-            source = fetch(request.source, scratch / _SOURCE, timeout=left(), allow_file=allow_file)
+    root = (fetched or scratch) / SOURCE
+    if fetched is not None:
+        source = find_fetched(request, fetched)
+    else:
+        source = bring_source(
+            request.source,
+            root,
+            timeout=left(),
+            allow_file=allow_file,
+            credentials=credentials,
+            say=say,
+        )
     if request.source.nar_hash is not None:
         with timed(say, "checked the source's hash", stage="evaluate"):
-            check_nar_hash(scratch / _SOURCE, request.source.nar_hash, store=nix, timeout=left())
+            check_nar_hash(root, request.source.nar_hash, store=nix, timeout=left())
 
     def evaluated(platform: Platform) -> tuple[EvaluatedPackage, ...]:
         with timed(say, f"evaluated {_count(request.packages)} for {platform}", stage="evaluate"):
@@ -90,7 +97,7 @@ def run_build(
                 system=SYSTEMS[platform],
                 store=nix,
                 timeout=left(),
-                root=scratch / _SOURCE,
+                root=root,
                 config=request.nixpkgs_config,
             )
 

@@ -21,6 +21,7 @@ from niximage.builder.sources import open_caches
 from niximage.image.root import Root
 from niximage.nix.programs import NixStore
 from niximage.nix.substituters import Substituters
+from niximage.source.credentials import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ def build_image(
     nix: NixStore,
     base: PinnedBase | None = None,
     allow_file: bool = False,
+    credentials: Credentials | None = None,
     threads: int | None = None,
     say: Say = silent,
 ) -> PublishResult:
@@ -56,6 +58,7 @@ def build_image(
         nix: how the Nix programs are set up.
         base: its base, pinned; None exactly where the image has none.
         allow_file: whether the source may be a `file://` URL.
+        credentials: what opens the source, if it is private.
         threads: how many blocks are compressed at once; the digest does not depend on it.
         say: takes progress, one line at a time.
 
@@ -70,10 +73,15 @@ def build_image(
     request = _with_known(request, bucket, nix)
     with (
         open_caches(nix) as caches,
-        _built(image, request, nix=nix, caches=caches, allow_file=allow_file, say=say) as (
-            outputs,
-            scratch,
-        ),
+        _built(
+            image,
+            request,
+            nix=nix,
+            caches=caches,
+            allow_file=allow_file,
+            credentials=credentials,
+            say=say,
+        ) as (outputs, scratch),
     ):
         return run_publish(
             request,
@@ -95,6 +103,7 @@ def plan_image(
     nix: NixStore,
     base: PinnedBase | None = None,
     allow_file: bool = False,
+    credentials: Credentials | None = None,
     say: Say = silent,
 ) -> list[PlannedImage]:
     """Lay out an image's layers; nothing is packed, and nothing that caches have is fetched.
@@ -107,10 +116,15 @@ def plan_image(
     request = _with_known(BuildRequest.of(image, source, base), bucket, nix)
     with (
         open_caches(nix) as caches,
-        _built(image, request, nix=nix, caches=caches, allow_file=allow_file, say=say) as (
-            outputs,
-            scratch,
-        ),
+        _built(
+            image,
+            request,
+            nix=nix,
+            caches=caches,
+            allow_file=allow_file,
+            credentials=credentials,
+            say=say,
+        ) as (outputs, scratch),
     ):
         planned = []
         for platform in request.platforms:
@@ -138,6 +152,7 @@ def _built(
     nix: NixStore,
     caches: Substituters | None,
     allow_file: bool,
+    credentials: Credentials | None,
     say: Say,
 ) -> Iterator[tuple[BuildOutputs, Path]]:
     """The image's packages, kept in the store meanwhile if they are there, and a folder."""
@@ -153,6 +168,7 @@ def _built(
             roots=roots,
             timeout=seconds(image.spec.timeout),
             allow_file=allow_file,
+            credentials=credentials,
             say=say,
         )
         yield outputs, scratch

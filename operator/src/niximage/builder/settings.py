@@ -4,8 +4,12 @@ NIXIMAGE_REQUEST              the BuildRequest, as JSON
 NIXIMAGE_BUCKET               the bucket's URL; `publish` only
 NIXIMAGE_SUBSTITUTERS         binary caches, separated by blanks; may be empty
 NIXIMAGE_TRUSTED_PUBLIC_KEYS  whose signatures count, separated by blanks; may be empty
+NIXIMAGE_FETCHED              the folder that `fetch` puts the source into, and `build` finds it in;
+                              empty where `build` fetches for itself
+NIXIMAGE_CREDENTIALS          the folder with the Secret's keys; `fetch` only
+NIXIMAGE_SECRET               that Secret's name, for messages; `fetch` only
 NIXIMAGE_LOCAL_BUILDS         "Forbidden" where what no binary cache has is not to be built
-NIXIMAGE_WORK                 the folder that both steps share; /build by default
+NIXIMAGE_WORK                 the folder that `build` and `publish` share; /build by default
 NIXIMAGE_TERMINATION_LOG      where the kubelet reads the result; /dev/termination-log
 NIXIMAGE_BUILD_TIMEOUT        seconds that `build` may take; a day by default, for the
                               Job's own deadline ends it sooner
@@ -38,8 +42,11 @@ class BuilderSettings:
         request: what to build.
         bucket: the bucket's URL, or "" where none was given.
         nix: how the Nix programs are set up.
-        work: the folder that both steps share.
+        work: the folder that `build` and `publish` share.
         timeout: seconds that `build` may take.
+        fetched: the folder that `fetch` puts the source into, if there is such a step.
+        credentials: the folder with the keys that open the source, if it needs any.
+        secret: the name of the Secret that these are from.
     """
 
     request: BuildRequest
@@ -47,6 +54,9 @@ class BuilderSettings:
     nix: NixStore
     work: Path
     timeout: float
+    fetched: Path | None = None
+    credentials: Path | None = None
+    secret: str = ""
 
     @property
     def outputs_file(self) -> Path:
@@ -86,12 +96,20 @@ class BuilderSettings:
             ),
             work=Path(environment.get("NIXIMAGE_WORK") or DEFAULT_WORK),
             timeout=timeout,
+            fetched=_folder(environment, "NIXIMAGE_FETCHED"),
+            credentials=_folder(environment, "NIXIMAGE_CREDENTIALS"),
+            secret=environment.get("NIXIMAGE_SECRET", ""),
         )
 
 
 def termination_log(environment: Mapping[str, str]) -> Path:
     """Where the kubelet reads the result; known even where other settings are wrong."""
     return Path(environment.get("NIXIMAGE_TERMINATION_LOG") or DEFAULT_TERMINATION_LOG)
+
+
+def _folder(environment: Mapping[str, str], name: str) -> Path | None:
+    given = environment.get(name, "")
+    return Path(given) if given else None
 
 
 def _local_builds(environment: Mapping[str, str]) -> bool:

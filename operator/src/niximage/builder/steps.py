@@ -17,14 +17,25 @@ from typing import Final, NoReturn
 
 from niximage.api.build import BuildFailure, BuildOutputs, read_message
 from niximage.builder.build import run_build
+from niximage.builder.fetch import run_fetch
 from niximage.builder.narrate import Narrator
 from niximage.builder.publish import run_publish
 from niximage.builder.settings import BuilderSettings, termination_log
 from niximage.builder.sources import open_caches
 from niximage.errors import NixImageError, Reason, Retryable, exit_code
 from niximage.nix.programs import prepare_store
+from niximage.source.credentials import read_credentials
 
 OUTPUTS_LIMIT: Final = 4 << 20  # bytes of outputs.json: 128 packages of 32 outputs, twice
+
+
+def fetch_step(environment: Mapping[str, str] | None = None) -> int:
+    """The init container `fetch`: leaves the source in a folder of its own.
+
+    Returns:
+        The exit code: 0, or `errors.exit_code` of what went wrong.
+    """
+    return _step(_fetch, os.environ if environment is None else environment)
 
 
 def build_step(environment: Mapping[str, str] | None = None) -> int:
@@ -45,6 +56,23 @@ def publish_step(environment: Mapping[str, str] | None = None) -> int:
     return _step(_publish, os.environ if environment is None else environment)
 
 
+def _fetch(settings: BuilderSettings, _scratch: Path) -> bytes:
+    if settings.fetched is None:
+        raise Retryable(Reason.INTERNAL_ERROR, "the environment variable NIXIMAGE_FETCHED is empty")
+    credentials = None
+    if settings.credentials is not None:
+        where = f"the Secret {settings.request.namespace}/{settings.secret}"
+        credentials = read_credentials(settings.credentials, where)
+    run_fetch(
+        settings.request,
+        settings.fetched,
+        timeout=settings.timeout,
+        credentials=credentials,
+        say=Narrator(),
+    )
+    return b""
+
+
 def _build(settings: BuilderSettings, scratch: Path) -> bytes:
     prepare_store()
     roots = settings.work / "roots"
@@ -57,6 +85,7 @@ def _build(settings: BuilderSettings, scratch: Path) -> bytes:
             scratch=scratch,
             roots=roots,
             timeout=settings.timeout,
+            fetched=settings.fetched,
             say=Narrator(),
         )
     settings.outputs_file.write_text(outputs.model_dump_json(by_alias=True))

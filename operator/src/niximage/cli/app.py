@@ -133,6 +133,14 @@ def attach(
         )
 
 
+@builder.command("fetch")
+def builder_fetch() -> None:
+    """Fetch what takes credentials; evaluates nothing."""
+    from niximage.builder.steps import fetch_step
+
+    raise typer.Exit(fetch_step())
+
+
 @builder.command("build")
 def builder_build() -> None:
     """Fetch, evaluate, realise; runs what tenants wrote, without credentials."""

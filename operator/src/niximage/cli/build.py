@@ -52,6 +52,7 @@ def run(options: Options, *, bucket: str, outputs: list[str], as_json: bool) -> 
             nix=options.nix,
             base=target.base,
             allow_file=options.allow_file or options.source is not None,
+            credentials=target.credentials,
             say=account,
         )
         for file in files:

@@ -55,6 +55,16 @@ Channel = Annotated[
 Name = Annotated[
     str | None, typer.Option(help="With -p: what the image is called.  [default: image]")
 ]
+CredentialsFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--credentials",
+        exists=True,
+        file_okay=False,
+        help="A folder with the keys of the file's source.git.secretRef, one file each: username "
+        "and password, bearerToken, ca.crt, identity, known_hosts.",
+    ),
+]
 AllowFile = Annotated[
     bool, typer.Option("--allow-file", help="Allow file:// as the URL of a source.")
 ]
@@ -86,6 +96,7 @@ def build(
     trusted_public_keys: PublicKeys,
     local_builds: LocalBuildsOption = LocalBuilds.ALLOWED,
     platform: PlatformOption = None,
+    credentials: CredentialsFolder = None,
     allow_file: AllowFile = False,
 ) -> None:
     """Build an image on this machine: what the operator does, without a cluster.
@@ -111,6 +122,7 @@ def build(
         local_builds=local_builds is LocalBuilds.ALLOWED,
         platforms=tuple(platform or ()),
         allow_file=allow_file,
+        credentials=credentials,
     )
     with told():
         command.run(options, bucket=bucket, outputs=output or [], as_json=as_json)
@@ -133,6 +145,7 @@ def plan(
     trusted_public_keys: PublicKeys,
     local_builds: LocalBuildsOption = LocalBuilds.ALLOWED,
     platform: PlatformOption = None,
+    credentials: CredentialsFolder = None,
     allow_file: AllowFile = False,
 ) -> None:
     """Print the layers that an image would have; nothing is packed.
@@ -158,6 +171,7 @@ def plan(
         local_builds=local_builds is LocalBuilds.ALLOWED,
         platforms=tuple(platform or ()),
         allow_file=allow_file,
+        credentials=credentials,
     )
     with told():
         command.run(options, bucket=bucket, as_json=as_json)

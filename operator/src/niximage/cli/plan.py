@@ -39,6 +39,7 @@ def run(options: Options, *, bucket: str, as_json: bool) -> None:
             nix=options.nix,
             base=target.base,
             allow_file=options.allow_file or options.source is not None,
+            credentials=target.credentials,
             say=account,
         )
     platforms: list[dict[str, Any]] = [

@@ -20,6 +20,7 @@ from niximage.api.yaml_file import FILE_LIMIT
 from niximage.bucket.keys import is_repository
 from niximage.errors import Reason, Terminal
 from niximage.nix.programs import NixStore
+from niximage.source.credentials import Credentials, read_credentials
 from niximage.source.folder import pin_folder
 from niximage.source.resolve import resolve
 
@@ -48,6 +49,7 @@ class Options:
         local_builds: whether what no binary cache has may be built.
         platforms: what to build for; none leaves that to the file.
         allow_file: whether sources may be `file://` URLs.
+        credentials: a folder with the keys of the Secret that the file's source names.
     """
 
     file: Path | None
@@ -64,6 +66,7 @@ class Options:
     local_builds: bool
     platforms: tuple[str, ...]
     allow_file: bool
+    credentials: Path | None = None
 
     @property
     def nix(self) -> NixStore:
@@ -82,6 +85,7 @@ class Wanted:
     image: NixImage
     source: PinnedSource
     base: PinnedBase | None
+    credentials: Credentials | None = None
 
 
 def wanted(options: Options) -> Wanted:
@@ -95,16 +99,18 @@ def wanted(options: Options) -> Wanted:
     image, base = _with_base(image, options.base)
     if options.source is not None:
         source = pin_folder(options.source, path=options.path, attr=options.attr)
-    else:
-        source = asyncio.run(
-            resolve(
-                image.spec.source,
-                nixpkgs_url=options.nixpkgs_url,
-                timeout=RESOLVE_TIMEOUT,
-                allow_file=options.allow_file,
-            )
+        return Wanted(image, source, base)
+    credentials = _credentials(options, image.spec.source.secret)
+    source = asyncio.run(
+        resolve(
+            image.spec.source,
+            nixpkgs_url=options.nixpkgs_url,
+            timeout=RESOLVE_TIMEOUT,
+            allow_file=options.allow_file,
+            credentials=credentials,
         )
-    return Wanted(image, source, base)
+    )
+    return Wanted(image, source, base, credentials)
 
 
 def default_bucket() -> str:
@@ -135,6 +141,18 @@ def _image(options: Options) -> NixImage:
         return NixImage(metadata=Metadata(name=options.name or "image"), spec=spec)
     except pydantic.ValidationError as error:
         raise Terminal(Reason.INVALID_SPEC, explain(error)) from None
+
+
+def _credentials(options: Options, secret: str | None) -> Credentials | None:
+    """The keys of the Secret that the source names: no cluster is asked for it."""
+    if secret is None:
+        return None
+    if options.credentials is None:
+        raise _usage(
+            f"the file's source is opened by the Secret {secret}, which is not known here",
+            "Add --credentials FOLDER with its keys as files, or --source FOLDER with a checkout",
+        )
+    return read_credentials(options.credentials, f"--credentials {options.credentials}")
 
 
 def _read(file: Path) -> NixImage:

@@ -7,6 +7,7 @@ a conflict is told apart.
 """
 
 import asyncio
+import base64
 import json
 import os
 from collections.abc import AsyncGenerator
@@ -299,6 +300,16 @@ class ApiServer:
             await self.call("DELETE", path, body=options)
         except (NotThere, Conflict):
             return
+
+    async def get_secret(self, namespace: str, name: str) -> dict[str, bytes]:
+        """The values of a Secret.
+
+        Raises:
+            NotAllowed: the operator was not granted it.
+            NotThere: there is none of that name.
+        """
+        secret = await self.call("GET", f"{_CORE}/namespaces/{namespace}/secrets/{name}")
+        return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
 
     # Reviews -------------------------------------------------------------------------------------
 

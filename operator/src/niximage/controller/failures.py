@@ -1,7 +1,8 @@
 """What follows a failure: another try after a growing delay, or Stalled until the input changes.
 
 What the input is at fault for is not tried again. What the world was in the way of is, as
-often as `build.retry` allows for builds and for ever for everything else. Memory and time that
+often as `build.retry` allows for builds and for ever for everything else, credentials of a
+private source among that. Memory and time that
 ran out get one more chance, for the node may have been at fault.
 """
 
@@ -20,6 +21,8 @@ from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_te
 
 SKEW: Final = dt.timedelta(minutes=1)  # by which the clocks of two replicas may differ
 _ONCE_MORE: Final = frozenset({Reason.OUT_OF_MEMORY, Reason.BUILD_TIMEOUT})
+# The cause lies in a Secret, and nobody tells us when that changes.
+_FOR_EVER: Final = frozenset({Reason.AUTHENTICATION_FAILED, Reason.CREDENTIALS_MISSING})
 _OF_PUBLISHING: Final = frozenset(
     {Reason.BUCKET_UNAVAILABLE, Reason.RESULT_INVALID, Reason.DIGEST_MISMATCH}
 )
@@ -128,7 +131,7 @@ def _again(case: Case, error: NixImageError, tries: int, job: JobView | None) ->
     limit = case.image.spec.build.retry.limit
     if isinstance(error, Terminal):
         return job is not None and error.reason in _ONCE_MORE and tries <= min(limit, 1)
-    return job is None or tries <= limit
+    return job is None or error.reason in _FOR_EVER or tries <= limit
 
 
 def delay_of(case: Case, error: NixImageError, tries: int) -> dt.timedelta:

@@ -19,7 +19,7 @@ from niximage.controller.cache import Cache, CachedImage
 from niximage.controller.client import Cluster
 from niximage.controller.outcome import outcome
 from niximage.controller.progress import ProgressReader
-from niximage.controller.resolver import Resolver
+from niximage.controller.resolver import Question, Resolver
 from niximage.controller.settings import Settings
 from niximage.controller.turns import Ask, Caps, Turns
 from niximage.controller.views import (
@@ -80,11 +80,9 @@ class Looks:
         key = (image.metadata.namespace, image.metadata.name)
         match look:
             case Resolve(fresh):
-                source = await self._resolver.resolve(
-                    image.spec.source,
-                    nixpkgs_url=settings.nixpkgs_url,
-                    max_age=0 if fresh else seconds(image.spec.interval),
-                )
+                question = Question(image.spec.source, key[0], settings.nixpkgs_url)
+                max_age = 0 if fresh else seconds(image.spec.interval)
+                source = await self._resolver.resolve(question, max_age=max_age)
                 return replace(observed, source=source)
             case FindBase(name):
                 return replace(observed, base=find_base(self._cache, key, name))

@@ -13,7 +13,7 @@ from niximage.api.build import (
     PublishResult,
     read_message,
 )
-from niximage.controller.pod import BUILD, PUBLISH
+from niximage.controller.pod import BUILD, FETCH, PUBLISH
 from niximage.controller.views import Absent, JobState, JobView
 from niximage.errors import NO_FAILURES, NixImageError, Reason, Retryable, Terminal, plain_text
 
@@ -49,7 +49,7 @@ def outcome(job: JobView, pods: list[dict[str, Any]]) -> PublishResult | NixImag
     if job.state is JobState.SUCCEEDED:
         message = (publish or {}).get("message", "")
         return _result(job, message)
-    for step in (BUILD, PUBLISH):
+    for step in (FETCH, BUILD, PUBLISH):
         ended = steps.get(step)
         if ended is not None and ended.get("exitCode") != 0:
             return _failure(job, newest["metadata"]["name"], step, ended)

@@ -1,11 +1,13 @@
-"""The pod of a build Job: two steps, the Restricted profile, no token.
+"""The pod of a build Job: its steps, the Restricted profile, no token.
 
 `build` runs what tenants wrote, so it gets no credentials; `publish` starts when it has
 ended, and shares with it the Nix store and one folder for the outputs, nothing else: each
-step has a home and a temporary folder of its own.
+step has a home and a temporary folder of its own. What opens a private source is for a step
+before these, `fetch`, which leaves the source where `build` can read it.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -20,10 +22,28 @@ USER: Final = 1000  # as the Containerfile makes it
 HOME: Final = "/home/niximage"
 WORK: Final = "/build"
 HOME_LIMIT: Final = "1Gi"  # Nix's caches of evaluations
+FETCHED: Final = "/fetched"
+CREDENTIALS: Final = "/credentials"
+SOURCE_LIMIT: Final = "8Gi"  # of a fetched source, with what Git needs meanwhile
+FETCH: Final = "fetch"
 BUILD: Final = "build"
 PUBLISH: Final = "publish"
 
 Json = dict[str, Any]
+
+_OF_STORE: Final = (
+    {"name": "nix", "mountPath": "/nix"},
+    {"name": "work", "mountPath": WORK},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetch:
+    """What the step `fetch` is given, and the volumes for it."""
+
+    environment: dict[str, str]
+    mounts: list[Json]
+    volumes: list[Json]
 
 
 def pod(image: NixImage, create: CreateJob, settings: Settings) -> Json:
@@ -54,6 +74,16 @@ def pod(image: NixImage, create: CreateJob, settings: Settings) -> Json:
             {"name": "bucket", "persistentVolumeClaim": {"claimName": settings.bucket_claim}}
         ]
     resources = _resources(image, settings)
+    fetch = _fetch(image)
+    build = environment
+    steps: list[Json] = []
+    build_mounts: list[Json] = []
+    if fetch is not None:
+        fetching = {**environment, **fetch.environment, "NIXIMAGE_FETCHED": FETCHED}
+        mounts = [{"name": "fetched", "mountPath": FETCHED}, *fetch.mounts]
+        steps = [_container(FETCH, fetching, mounts, resources, settings)]
+        build = {**environment, "NIXIMAGE_FETCHED": FETCHED}
+        build_mounts = [{"name": "fetched", "mountPath": FETCHED, "readOnly": True}]
     return {
         "restartPolicy": "Never",
         "serviceAccountName": image.spec.build.service_account_name or settings.service_account,
@@ -68,9 +98,15 @@ def pod(image: NixImage, create: CreateJob, settings: Settings) -> Json:
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "initContainers": [_container(BUILD, environment, [], resources, settings)],
-        "containers": [_container(PUBLISH, publish, bucket_mounts, resources, settings)],
+        "initContainers": [
+            *steps,
+            _container(BUILD, build, [*_OF_STORE, *build_mounts], resources, settings),
+        ],
+        "containers": [
+            _container(PUBLISH, publish, [*_OF_STORE, *bucket_mounts], resources, settings)
+        ],
         "volumes": [
+            *(fetch.volumes if fetch is not None else ()),
             {"name": "nix", **_store(settings)},
             {"name": "work", "emptyDir": {"sizeLimit": "16Mi"}},
             *(
@@ -82,6 +118,26 @@ def pod(image: NixImage, create: CreateJob, settings: Settings) -> Json:
         ],
         **_placement(image, settings),
     }
+
+
+def _fetch(image: NixImage) -> _Fetch | None:
+    """The step that fetches the source, where `build` may not do that itself."""
+    secret = image.spec.source.secret
+    if secret is None:
+        return None
+    # A Secret that is not there yet must be told of, not waited for without a word.
+    credentials = {"secretName": secret, "defaultMode": 0o440, "optional": True}
+    return _Fetch(
+        environment={"NIXIMAGE_CREDENTIALS": CREDENTIALS, "NIXIMAGE_SECRET": secret},
+        mounts=[{"name": "credentials", "mountPath": CREDENTIALS, "readOnly": True}],
+        volumes=[
+            {"name": "credentials", "secret": credentials},
+            {"name": "fetched", "emptyDir": {"sizeLimit": SOURCE_LIMIT}},
+            {"name": f"home-{FETCH}", "emptyDir": {"sizeLimit": "16Mi"}},
+            # Git finds the keys in a temporary folder: they touch no disk.
+            {"name": f"tmp-{FETCH}", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
+        ],
+    )
 
 
 def _placement(image: NixImage, settings: Settings) -> Json:
@@ -157,7 +213,7 @@ def _store(settings: Settings) -> Json:
 def _container(
     step: str,
     environment: dict[str, str],
-    mounts: list[Json],
+    mounts: Sequence[Json],
     resources: Json,
     settings: Settings,
 ) -> Json:
@@ -175,8 +231,6 @@ def _container(
         },
         "terminationMessagePolicy": "File",
         "volumeMounts": [
-            {"name": "nix", "mountPath": "/nix"},
-            {"name": "work", "mountPath": WORK},
             {"name": f"home-{step}", "mountPath": HOME},
             {"name": f"tmp-{step}", "mountPath": "/tmp"},  # noqa: S108 (a volume of its own)
             *mounts,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from niximage.api.status import Progress
 from niximage.controller.client import Cluster
-from niximage.controller.pod import BUILD, PUBLISH
+from niximage.controller.pod import BUILD, FETCH, PUBLISH
 from niximage.controller.views import Absent, JobView
 from niximage.errors import NixImageError, plain_text
 
@@ -59,7 +59,7 @@ def running_step(pod: dict[str, Any]) -> str | None:
     status = pod.get("status") or {}
     found = (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or []))
     running = {c["name"] for c in found if "running" in (c.get("state") or {})}
-    return next((step for step in (PUBLISH, BUILD) if step in running), None)
+    return next((step for step in (PUBLISH, BUILD, FETCH) if step in running), None)
 
 
 def pending(pod: dict[str, Any]) -> Progress | Absent:

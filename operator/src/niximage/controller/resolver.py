@@ -10,8 +10,23 @@ from niximage.api.canonical import canonical_hash
 from niximage.api.source import Source
 from niximage.errors import NixImageError, Retryable
 
-Ask = Callable[[Source, str], Awaitable[PinnedSource]]
-"""Takes a source, and the repository that `source.nixpkgs` means."""
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to find the revision of.
+
+    Attributes:
+        source: what the spec says.
+        namespace: where its image is, and the Secrets that it may name.
+        nixpkgs_url: the repository that `source.nixpkgs` means.
+    """
+
+    source: Source
+    namespace: str
+    nixpkgs_url: str
+
+
+Ask = Callable[[Question], Awaitable[PinnedSource]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +44,7 @@ class Resolver:
         """Make a resolver that knows nothing.
 
         Args:
-            ask: how to find the revision of a source; raises NixImageError.
+            ask: how to find a revision; raises NixImageError.
             retry_delay: seconds that a passing failure is remembered, so that a thousand
                 images of one source do not knock a thousand times on a server in trouble.
             clock: seconds that only grow.
@@ -40,43 +55,38 @@ class Resolver:
         self._answers: dict[str, _Answer] = {}
         self._asking: dict[str, asyncio.Task[_Answer]] = {}
 
-    async def resolve(
-        self, source: Source, *, nixpkgs_url: str, max_age: float
-    ) -> PinnedSource | NixImageError:
+    async def resolve(self, question: Question, *, max_age: float) -> PinnedSource | NixImageError:
         """The pinned source, from an answer of at most `max_age` seconds.
 
         Args:
-            source: what the spec says.
-            nixpkgs_url: the repository that `source.nixpkgs` means.
+            question: what to find.
             max_age: seconds.
 
         Returns:
             The revision, or the error that asking for it met.
         """
-        key = canonical_hash(_moving_part(source, nixpkgs_url))
+        key = canonical_hash(_moving_part(question))
         known = self._answers.get(key)
         if known is None or self._clock() - known.at >= self._lifetime(known, max_age):
             task = self._asking.get(key)
             if task is None:
-                task = asyncio.create_task(self._answer(key, source, nixpkgs_url))
+                task = asyncio.create_task(self._answer(key, question))
                 self._asking[key] = task
             # Shielded: the one who asked first may be cancelled, the others still wait.
             known = await asyncio.shield(task)
         if isinstance(known.pinned, NixImageError):
             return known.pinned
-        git = source.git
-        return known.pinned.model_copy(
-            update={"path": git.path if git else ".", "attr": git.attr if git else None}
-        )
+        source = question.source
+        return known.pinned.model_copy(update={"path": source.path, "attr": source.attr})
 
     def _lifetime(self, answer: _Answer, max_age: float) -> float:
         return min(max_age, self._retry_delay) if isinstance(answer.pinned, Retryable) else max_age
 
-    async def _answer(self, key: str, source: Source, nixpkgs_url: str) -> _Answer:
+    async def _answer(self, key: str, question: Question) -> _Answer:
         try:
             pinned: PinnedSource | NixImageError
             try:
-                pinned = await self._ask(source, nixpkgs_url)
+                pinned = await self._ask(question)
             except NixImageError as error:
                 pinned = error
             answer = _Answer(self._clock(), pinned)
@@ -86,9 +96,16 @@ class Resolver:
             del self._asking[key]
 
 
-def _moving_part(source: Source, nixpkgs_url: str) -> dict[str, object]:
-    """What a server is asked about: two images of one branch ask the same, whatever the path."""
+def _moving_part(question: Question) -> dict[str, object]:
+    """What a server is asked about: two images of one branch ask the same, whatever the path.
+
+    What one namespace's Secret opens is no answer for another namespace.
+    """
+    source = question.source
     if source.git is not None:
-        return {"url": source.git.url, "ref": source.git.ref.to_json()}
+        part: dict[str, object] = {"url": source.git.url, "ref": source.git.ref.to_json()}
+        if source.secret is not None:
+            part["secret"] = [question.namespace, source.secret]
+        return part
     assert source.nixpkgs is not None
-    return {"url": nixpkgs_url, "nixpkgs": source.nixpkgs.to_json()}
+    return {"url": question.nixpkgs_url, "nixpkgs": source.nixpkgs.to_json()}

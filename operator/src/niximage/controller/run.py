@@ -12,18 +12,17 @@ from typing import Any, Final
 
 import pydantic
 
-from niximage.api.build import PinnedSource
 from niximage.api.build_class import CLASS_PLURAL
 from niximage.api.image import PLURAL, explain
-from niximage.api.source import Source
 from niximage.bucket.store import ObjectStore
 from niximage.controller.cache import Cache, CachedImage, Key
-from niximage.controller.client import ApiServer, Cluster, Conflict, NotThere
+from niximage.controller.client import ApiServer, Conflict, NotThere
 from niximage.controller.health import Health, serve_health
 from niximage.controller.informer import watch
 from niximage.controller.lease import Lease
 from niximage.controller.looks import Looks
 from niximage.controller.metrics import Metrics
+from niximage.controller.origins import Origins
 from niximage.controller.progress import ProgressReader
 from niximage.controller.queue import KeyedQueue
 from niximage.controller.reconcile import Reconciler
@@ -33,9 +32,7 @@ from niximage.controller.settings import Settings
 from niximage.controller.turns import Turns
 from niximage.controller.views import JobView
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
-from niximage.source.resolve import resolve
 
-RESOLVE_TIMEOUT: Final = 60.0  # seconds of one ls-remote
 PASS_TIMEOUT: Final = 300.0  # seconds of one pass over one image
 LIST_TIMEOUT: Final = 300.0  # seconds that a full list may take, pages and all
 JITTER: Final = 0.05  # of a delay, so that images applied together do not stay together
@@ -48,7 +45,7 @@ class Operator:
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: ApiServer,
         store: ObjectStore,
         settings: Settings,
         *,
@@ -62,10 +59,8 @@ class Operator:
         self._cache = Cache()
         self._queue: KeyedQueue[Key] = KeyedQueue()
         self._turns = Turns(time.monotonic)
-        resolver = Resolver(
-            self._resolve,
-            retry_delay=settings.retry_delay,
-        )
+        origins = Origins(cluster, told=lambda reason: metrics.resolves.labels(reason).inc())
+        resolver = Resolver(origins.pin, retry_delay=settings.retry_delay)
         looks = Looks(
             cache=self._cache,
             cluster=cluster,
@@ -78,16 +73,6 @@ class Operator:
             cache=self._cache, cluster=cluster, looks=looks, settings=settings, metrics=metrics
         )
         metrics.watch(self._cache, lambda: len(self._queue), lambda: len(self._turns))
-
-    async def _resolve(self, source: Source, nixpkgs_url: str) -> PinnedSource:
-        """Ask a server for a revision, and count how it went."""
-        try:
-            pinned = await resolve(source, nixpkgs_url=nixpkgs_url, timeout=RESOLVE_TIMEOUT)
-        except NixImageError as error:
-            self._metrics.resolves.labels(error.reason).inc()
-            raise
-        self._metrics.resolves.labels(Reason.SUCCEEDED).inc()
-        return pinned
 
     def seen(self, plural: str, event: dict[str, Any]) -> None:
         """Learn of one watch event, and have its image looked at. Neither blocks nor raises."""

@@ -38,6 +38,11 @@ _PROTOCOL = re.compile(
     r"url .*(?:malformed|rejected)|strange (?:hostname|pathname|port)|unable to parse url",
     re.IGNORECASE,
 )
+_HOST_KEY = re.compile(
+    r"host key verification failed|host identification has changed|no .* host key is known",
+    re.IGNORECASE,
+)
+_REDIRECT = re.compile(r"returned error: 30\d|unable to update url base", re.IGNORECASE)
 _NO_REF = re.compile(r"couldn't find remote ref|not our ref|no such remote ref", re.IGNORECASE)
 
 
@@ -62,13 +67,16 @@ def without_credentials(text: str) -> str:
     )
 
 
-def failure(url: str, complaint: str) -> NixImageError:
+def failure(url: str, complaint: str, secret: str = "") -> NixImageError:
     """The error that git's complaint about a repository stands for.
 
     Args:
         url: the repository.
         complaint: git's standard error, as it came.
+        secret: what to call the Secret that should have opened it, or "" where there is none.
     """
+    if secret and (closed := _closed(url, complaint, secret)) is not None:
+        return closed
     said, shown = last_words(complaint), shown_url(url)
     if _UNREACHABLE.search(complaint):
         return Retryable(
@@ -80,7 +88,8 @@ def failure(url: str, complaint: str) -> NixImageError:
         return Terminal(
             Reason.AUTHENTICATION_FAILED,
             f"{shown} does not let us in: {said}",
-            hint="The repository is private, or not there: check the URL and its credentials",
+            hint="The repository is private, or not there: check the URL, or name what opens it "
+            "in source.git.secretRef",
         )
     if _NO_REF.search(complaint):
         return Terminal(
@@ -105,6 +114,39 @@ def failure(url: str, complaint: str) -> NixImageError:
         f"git failed on {shown}: {said}",
         hint="It is tried again",
     )
+
+
+def _closed(url: str, complaint: str, secret: str) -> NixImageError | None:
+    """The error of credentials that do not open a repository, where that is what git says.
+
+    Retryable: a Secret can be mended without a new spec, and nobody tells us of it. Many
+    servers say of what is closed to somebody that it is not there.
+    """
+    if _UNREACHABLE.search(complaint):
+        return None
+    for pattern, hint in (
+        (
+            _HOST_KEY,
+            "Put the host's key into known_hosts of the Secret, once you checked that it is its",
+        ),
+        (_REFUSED, "Check the Secret's keys and what they may read"),
+        (_NOT_THERE, "Check the URL, and what the Secret's keys may read"),
+        (_REDIRECT, "Write the URL that it leads to: a token is not sent to wherever that is"),
+    ):
+        if found := pattern.search(complaint):
+            said = _line_at(complaint, found.start())
+            return Retryable(
+                Reason.AUTHENTICATION_FAILED,
+                f"{shown_url(url)} does not open with {secret}: {said}",
+                hint=f"{hint}. The Secret is read again at each try",
+            )
+    return None
+
+
+def _line_at(complaint: str, position: int) -> str:
+    """The line of a complaint that holds a position."""
+    line = complaint[complaint.rfind("\n", 0, position) + 1 :].partition("\n")[0]
+    return plain_text(without_credentials(line), LINE_LIMIT)
 
 
 def timed_out(url: str, timeout: float) -> Retryable:

@@ -6,6 +6,7 @@ one before, until the commit is there.
 """
 
 import asyncio
+import functools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,14 @@ from typing import Final
 
 from niximage.api.build import TIME_LIMIT, PinnedSource
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
+from niximage.source.credentials import Credentials
 from niximage.source.failures import shown_url
 from niximage.source.git import Deadline, must_git, run_git
 
 # Errors that a wider fetch from the same server would only meet again.
-_FINAL: Final = frozenset({Reason.AUTHENTICATION_FAILED, Reason.INTERNAL_ERROR})
+_FINAL: Final = frozenset(
+    {Reason.AUTHENTICATION_FAILED, Reason.CREDENTIALS_MISSING, Reason.INTERNAL_ERROR}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,12 @@ class Fetched:
 
 
 def fetch(
-    source: PinnedSource, folder: Path, *, timeout: float, allow_file: bool = False
+    source: PinnedSource,
+    folder: Path,
+    *,
+    timeout: float,
+    allow_file: bool = False,
+    credentials: Credentials | None = None,
 ) -> Fetched:
     """Put a revision's files into a folder. Not for use inside a running event loop.
 
@@ -44,6 +53,7 @@ def fetch(
             that equal revisions give equal folders.
         timeout: seconds for all of it.
         allow_file: whether `file://` URLs may be used.
+        credentials: what opens the repository, if it is private.
 
     Returns:
         The file or folder that `source.path` names, inside the folder, and the commit's time.
@@ -56,7 +66,9 @@ def fetch(
     if any(folder.iterdir()):
         raise Terminal(Reason.INVALID_SOURCE, f"{folder} is not empty", hint="Name an empty folder")
     deadline = Deadline.after(timeout)
-    time = asyncio.run(_check_out(source, folder, deadline, allow_file=allow_file))
+    time = asyncio.run(
+        _check_out(source, folder, deadline, allow_file=allow_file, credentials=credentials)
+    )
     shutil.rmtree(folder / ".git")
     return Fetched(inside(folder, source), time)
 
@@ -87,14 +99,17 @@ def inside(folder: Path, source: PinnedSource) -> Path:
 
 
 async def _check_out(
-    source: PinnedSource, folder: Path, deadline: Deadline, *, allow_file: bool
+    source: PinnedSource,
+    folder: Path,
+    deadline: Deadline,
+    *,
+    allow_file: bool,
+    credentials: Credentials | None,
 ) -> int:
     """Check out a revision; returns the time of its commit."""
-
-    async def git(*arguments: str) -> bytes:
-        return await must_git(
-            *arguments, url=source.url, deadline=deadline, folder=folder, allow_file=allow_file
-        )
+    git = functools.partial(
+        must_git, url=source.url, deadline=deadline, folder=folder, allow_file=allow_file
+    )
 
     async def has_commit() -> bool:
         outcome = await run_git(
@@ -116,7 +131,10 @@ async def _check_out(
     trouble: NixImageError | None = None
     for way in ways:
         try:
-            await git("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", *way)
+            await git(
+                *("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", *way),
+                credentials=credentials,
+            )
         except NixImageError as error:
             if error.reason in _FINAL or deadline.left == 0:
                 raise

@@ -7,15 +7,18 @@ time and output are bounded.
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import signal
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from niximage.errors import Reason, Retryable
+from niximage.source.credentials import Access, Credentials, access
 from niximage.source.failures import failure, timed_out
 
 END_TIMEOUT: Final = 10.0  # seconds that a killed git may take to be gone
@@ -126,10 +129,13 @@ def environment(home: Path, *, source: dict[str, str]) -> dict[str, str]:
     }
 
 
-def command(arguments: tuple[str, ...], *, allow_file: bool) -> list[str]:
+def command(
+    arguments: tuple[str, ...], *, allow_file: bool, settings: Mapping[str, str] | None = None
+) -> list[str]:
     """The command line of a run, with every setting spelled out. Pure."""
     protocols = (*PROTOCOLS, "file") if allow_file else PROTOCOLS
-    settings = _SETTINGS | {f"protocol.{name}.allow": "always" for name in protocols}
+    always = {f"protocol.{name}.allow": "always" for name in protocols}
+    settings = {**_SETTINGS, **always, **(settings or {})}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     return ["git", *options, *arguments]
 
@@ -140,6 +146,7 @@ async def run_git(
     deadline: Deadline,
     folder: Path | None = None,
     allow_file: bool = False,
+    credentials: Credentials | None = None,
 ) -> Outcome:
     """Run git once.
 
@@ -149,17 +156,22 @@ async def run_git(
         deadline: when to kill it.
         folder: where to run; the empty home by default.
         allow_file: whether `file://` may be spoken.
+        credentials: what opens the repository, if it is private.
 
     Raises:
-        Retryable: too slow, too much output, or no git here. What git itself fails with is
-            in the outcome.
+        Retryable: too slow, too much output, no git here, or credentials that are of no use.
+            What git itself fails with is in the outcome.
     """
     with tempfile.TemporaryDirectory(prefix="niximage-git-") as home:
+        let_in = _let_in(url, credentials, Path(home))
         try:
             process = await asyncio.create_subprocess_exec(
-                *command(arguments, allow_file=allow_file),
+                *command(arguments, allow_file=allow_file, settings=let_in.settings),
                 cwd=folder or home,
-                env=environment(Path(home), source=dict(os.environ)),
+                env={
+                    **environment(Path(home), source=dict(os.environ)),
+                    **let_in.environment,
+                },
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -173,11 +185,14 @@ async def run_git(
             ) from error
         try:
             async with asyncio.timeout(deadline.left):
-                return await _finish(process, url)
+                outcome = await _finish(process, url)
         except TimeoutError:
             raise timed_out(url, deadline.timeout) from None
         finally:
             await _end(process)
+    if credentials is None:
+        return outcome
+    return dataclasses.replace(outcome, complaint=credentials.redact(outcome.complaint))
 
 
 async def must_git(
@@ -186,6 +201,7 @@ async def must_git(
     deadline: Deadline,
     folder: Path | None = None,
     allow_file: bool = False,
+    credentials: Credentials | None = None,
 ) -> bytes:
     """Run git once, and return what it printed.
 
@@ -194,11 +210,28 @@ async def must_git(
         Terminal: it is not there, or does not let us in.
     """
     outcome = await run_git(
-        *arguments, url=url, deadline=deadline, folder=folder, allow_file=allow_file
+        *arguments,
+        url=url,
+        deadline=deadline,
+        folder=folder,
+        allow_file=allow_file,
+        credentials=credentials,
     )
     if outcome.status != 0:
-        raise failure(url, outcome.complaint)
+        raise failure(url, outcome.complaint, credentials.where if credentials else "")
     return outcome.output
+
+
+def _let_in(url: str, credentials: Credentials | None, home: Path) -> Access:
+    """How git is let in, with the files for that in its home."""
+    if credentials is None:
+        return Access({}, {}, {})
+    let_in = access(url, credentials, home, _SSH)
+    for name, content in let_in.files.items():
+        opened = os.open(home / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(opened, "wb") as file:
+            file.write(content)
+    return let_in
 
 
 async def _finish(process: asyncio.subprocess.Process, url: str) -> Outcome:

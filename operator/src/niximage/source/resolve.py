@@ -1,13 +1,16 @@
 """A source reference to one revision, by `git ls-remote`: no clone, no working tree."""
 
 import difflib
+import functools
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
 from niximage.api.build import PinnedSource
 from niximage.api.source import GitRef, Source
 from niximage.errors import Reason, Retryable, Terminal
+from niximage.source.credentials import Credentials
 from niximage.source.failures import shown_url
 from niximage.source.git import Deadline, must_git
 
@@ -66,6 +69,7 @@ async def resolve(
     nixpkgs_url: str,
     timeout: float,  # noqa: ASYNC109 (git is killed when it ends, not just left)
     allow_file: bool = False,
+    credentials: Credentials | None = None,
 ) -> PinnedSource:
     """Pin a source to the revision that it has now.
 
@@ -75,6 +79,7 @@ async def resolve(
         timeout: seconds for all of it.
         allow_file: whether `file://` URLs may be used: only for what runs on a user's own
             machine.
+        credentials: what opens the repository, if it is private.
 
     Raises:
         Retryable: the repository cannot be reached now.
@@ -84,19 +89,23 @@ async def resolve(
     if target.commit:
         return target.pinned(target.commit)
     deadline = Deadline.after(timeout)
-    output = await must_git(
+    ask = functools.partial(
+        must_git,
+        url=target.url,
+        deadline=deadline,
+        allow_file=allow_file,
+        credentials=credentials,
+    )
+    output = await ask(
         "ls-remote",
         "--",
         target.url,
         target.ref,
         target.ref + _PEELED,
-        url=target.url,
-        deadline=deadline,
-        allow_file=allow_file,
     )
     revision = find_ref(output, target.ref)
     if revision is None:
-        near = await _near_refs(target, deadline, allow_file=allow_file)
+        near = await _near_refs(target, ask)
         raise Terminal(
             Reason.REFERENCE_NOT_FOUND,
             f"{shown_url(target.url)} has no {target.ref}",
@@ -124,19 +133,11 @@ def near_names(ref: str, refs: list[str]) -> list[str]:
     return difflib.get_close_matches(name, sorted(names), n=NEAR_REFS, cutoff=0.6)
 
 
-async def _near_refs(target: Wanted, deadline: Deadline, *, allow_file: bool) -> list[str]:
+async def _near_refs(target: Wanted, ask: Callable[..., Awaitable[bytes]]) -> list[str]:
     """Names to propose; none where asking for them fails, for the answer is known already."""
+    names = target.ref.rpartition("/")[0] + "/*"
     try:
-        output = await must_git(
-            "ls-remote",
-            "--refs",
-            "--",
-            target.url,
-            target.ref.rpartition("/")[0] + "/*",
-            url=target.url,
-            deadline=deadline,
-            allow_file=allow_file,
-        )
+        output = await ask("ls-remote", "--refs", "--", target.url, names)
     except (Retryable, Terminal):
         return []
     return near_names(target.ref, list(parse_refs(output)))
