@@ -2,9 +2,11 @@
 
 import io
 import json
+import sqlite3
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,8 @@ from niximage.api.build import PinnedBase, PublishResult
 from niximage.api.spec import Config, EnvironmentVariable
 from niximage.bucket import keys
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
+from niximage.image.closure import Closure
+from niximage.image.database import nix_database
 from niximage.image.descriptor import LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, Descriptor
 
 
@@ -140,6 +144,34 @@ def test_the_configs_are_merged(demo: Demo, bucket: Folder, debian_base: PinnedB
         "RUN",
         "niximage",
     ]
+
+
+def test_a_journal_of_the_base_is_not_played_back_into_the_image_s_database(
+    demo: Demo, bucket: Folder, elsewhere: Folder, registry: Client, tmp_path: Path
+) -> None:
+    """Nix was killed while the base was made: what it wrote last is in the log beside."""
+    name = "nix/var/nix/db/db.sqlite"
+    file = tmp_path / "db.sqlite"
+    file.write_bytes(nix_database(Closure.of([])))
+    with closing(sqlite3.connect(file)) as killed:
+        killed.execute("PRAGMA journal_mode = WAL")
+        killed.execute("PRAGMA wal_autocheckpoint = 0")
+        many = [(f"/nix/store/{number:032}-base", "sha256:x", 1) for number in range(999)]
+        killed.executemany(
+            "INSERT INTO ValidPaths (path, hash, registrationTime) VALUES (?, ?, ?)", many
+        )
+        killed.commit()
+        left = {end: file.with_name(f"db.sqlite{end}").read_bytes() for end in ("", "-shm", "-wal")}
+    folders = [entry(str(parent)) for parent in reversed(Path(name).parents[:-1])]
+    files = [entry(f"{name}{end}", content, mode=0o644) for end, content in left.items()]
+    base = foreign_image(tar([*folders, *files]))
+    base.publish(elsewhere.store, "library/debian")
+    result = bucket.build(demo, "hello", base=of_registry(registry, base.digest), nix_database=True)
+    root = unpacked(bucket, result.digest, tmp_path)
+    with closing(sqlite3.connect(root / name)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        paths = {path for (path,) in database.execute("SELECT path FROM ValidPaths")}
+    assert paths == {f"/nix/store/{each.name}" for each in (root / "nix" / "store").iterdir()}
 
 
 def test_a_docker_image_becomes_an_oci_image(

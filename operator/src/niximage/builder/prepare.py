@@ -25,7 +25,7 @@ from niximage.image.base import LAYERS_LIMIT, without
 from niximage.image.base_users import BaseUsers
 from niximage.image.closure import Closure
 from niximage.image.compress import CODECS
-from niximage.image.database import DATABASE_NAME, registered_paths
+from niximage.image.database import DATABASE_NAME, JOURNALS, emptied, registered_paths
 from niximage.image.listing import store_lister
 from niximage.image.onto import put_onto
 from niximage.image.root import Root, RootPackage, build_root
@@ -134,8 +134,10 @@ def prepare_root(request: BuildRequest, image: PreparedImage, *, bucket: ObjectS
     )
     if base is None:
         return root
+    left = [name for name in JOURNALS if base.tree.look(name) is not None]
+    own = [entry for entry in root.entries if entry.name == DATABASE_NAME]
     entries = put_onto(
-        root.entries,
+        [*root.entries, *(file for database in own for file in emptied(left, database))],
         base.tree,
         list_directory,
         defaults=root.defaults,

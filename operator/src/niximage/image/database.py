@@ -22,6 +22,9 @@ SCHEMA_VERSION: Final = 10  # of Nix since 2.0
 
 _STATE: Final = b"nix/var/nix"
 DATABASE_NAME: Final = _STATE + b"/db/db.sqlite"
+JOURNALS: Final = tuple(DATABASE_NAME + end for end in (b"-journal", b"-shm", b"-wal"))
+"""What SQLite keeps beside a database while it is open, and believes when it opens one."""
+
 _HASH = re.compile(r"sha256:([0-9a-f]{64})")
 _STEPS_LIMIT: Final = 100_000_000  # of SQLite's machine: a hundred times what a large store takes
 _STEPS: Final = 1_000_000  # between two looks at that
@@ -88,6 +91,20 @@ def database_entries(
     for name in (_STATE + b"/profiles", _STATE + b"/temproots", b"nix/var/log/nix"):
         yield directory(name, uid=uid, gid=gid)
     yield file(b"etc/nix/nix.conf", _SETTINGS, _FILE_MODE)
+
+
+def emptied(journals: Iterable[bytes], registered: FileEntry) -> Iterator[FileEntry]:
+    """Empty files in the place of a base's journals: they are of its database, not of ours.
+
+    Whoever was killed with the base's database open left them; SQLite would play them back into
+    the one that lies there now.
+
+    Args:
+        journals: the names of those of `JOURNALS` that the base has.
+        registered: the entry of the image's own database.
+    """
+    for name in journals:
+        yield replace(registered, name=name, content=b"", size=0)
 
 
 def nix_database(closure: Closure) -> bytes:
