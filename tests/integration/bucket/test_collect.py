@@ -16,6 +16,7 @@ from niximage.bucket.collect import Collection, collect
 from niximage.bucket.contents import ContentsRecord, LayerContents, save_contents
 from niximage.bucket.images import list_tags, resolve_tag, verify_image
 from niximage.bucket.leases import LIFETIME, leased
+from niximage.bucket.logs import read_log, save_log
 from niximage.bucket.publish import publish_manifest, put_blob
 from niximage.bucket.records import (
     BuildRecord,
@@ -144,6 +145,13 @@ def test_blobs_shared_between_repositories_stay_while_one_lives(
     assert list(store.list(keys.repository_prefix("team-b/other"))) == []
 
 
+def test_logs_go_when_nobody_names_them(store: ObjectStore, later: None) -> None:
+    named, forgotten = (save_log(store, "team-a", build, "text") for build in ("a-1", "b-2"))
+    assert collect(store, [], grace=DAY, logs=[named]).total.records == 1
+    assert read_log(store, named) == "text"
+    assert read_log(store, forgotten) is None
+
+
 def test_records_go_with_what_they_name(store: ObjectStore, later: None) -> None:
     OLD.publish(store, REPOSITORY, "latest")
     kept, content = OLD.layers[0]
@@ -249,7 +257,7 @@ def test_foreign_objects_stay(store: ObjectStore, later: None) -> None:
     foreign = [
         "elsewhere/x",
         f"{keys.ROOT}uploads/x",
-        f"{keys.OWN}logs/team-a/x",
+        f"{keys.OWN}unknown/team-a/x",
         f"{keys.ROOT}blobs/sha512/aa/data",
     ]
     for key in foreign:

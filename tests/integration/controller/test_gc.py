@@ -13,6 +13,7 @@ from integration.controller.test_operations import restricted
 from integration.tiny import TinyImage, tiny_image
 from niximage.bucket import open_store
 from niximage.bucket.images import has_repository, read_manifest
+from niximage.bucket.logs import read_log, save_log
 from support.kubernetes import Cluster, Json, nix_image
 
 NOW, BEFORE, OTHER, LOST = (tiny_image(name) for name in (b"now", b"before", b"other", b"lost"))
@@ -31,6 +32,7 @@ def told(image: TinyImage, *history: TinyImage) -> Json:
             "digest": each.digest,
             "startTime": AT,
             "completionTime": AT,
+            "log": f"niximage/v1/logs/team-a/{number}.gz",
         }
         for number, each in enumerate(history)
     ]
@@ -49,6 +51,8 @@ def bucket(tmp_path: Path, namespace: str) -> Path:
     for image in (NOW, BEFORE, LOST):
         image.publish(store, f"{namespace}/web")
     OTHER.publish(store, f"{namespace}/other")
+    for build in ("0", "1", "2"):
+        save_log(store, "team-a", build, f"the log of {build}")
     then = time.time() - 10 * 86400
     for found in store.list(""):
         os.utime(folder / found.key, (then, then))
@@ -84,6 +88,8 @@ def test_what_statuses_and_histories_name_stays(
     for image in (NOW, BEFORE):
         assert read_manifest(store, f"{namespace}/web", image.digest) == image.manifest
     assert has_repository(store, f"{namespace}/other")
+    logs = [read_log(store, f"niximage/v1/logs/team-a/{build}.gz") for build in "012"]
+    assert logs == ["the log of 0", "the log of 1", None]
 
 
 def test_with_too_few_rights_nothing_is_deleted(

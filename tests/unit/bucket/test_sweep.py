@@ -55,10 +55,11 @@ def test_keys_are_read_back() -> None:
             keys.lease("team-a", "1"),
             "elsewhere/x",
             f"{keys.ROOT}repositories/a/_uploads/x",
-            f"{keys.OWN}logs/x",
+            keys.log("team-a", "0b0dd1b2"),
+            f"{keys.OWN}unknown/x",
         )
     )
-    assert listing.count == 13
+    assert listing.count == 14
     assert list(listing.blobs) == [digest(1)]
     assert list(listing.layers) == [("a/b/c", digest(2))]
     assert list(listing.revisions) == [(REPOSITORY, digest(3))]
@@ -68,6 +69,7 @@ def test_keys_are_read_back() -> None:
         "layers": 1,
         "builds": 1,
         "contents": 1,
+        "logs": 1,
     }
     assert list(listing.tag_records) == [(REPOSITORY, "v1")]
     assert len(listing.leases) == 1

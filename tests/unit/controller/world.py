@@ -8,6 +8,7 @@ import asyncio
 import copy
 import datetime as dt
 import itertools
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from niximage.api.build import BuildFailure, BuildRequest, PinnedSource, PublishResult
@@ -245,6 +246,12 @@ class World:
 
     async def read_log(self, *_: object, **__: object) -> str:
         raise Retryable(Reason.CLUSTER_UNAVAILABLE, "no log")
+
+    async def follow_log(self, *_: object, **__: object) -> AsyncGenerator[bytes, None]:
+        self._call()
+        if self.jobs:
+            raise Retryable(Reason.CLUSTER_UNAVAILABLE, "no log")
+        yield b""
 
     async def list_pods(self, namespace: str, job: str) -> list[Json]:
         self._call()

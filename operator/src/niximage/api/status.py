@@ -136,6 +136,9 @@ class BuildResult(Model):
     digest: Annotated[str, Field(max_length=71)] | None = None
     start_time: Time
     completion_time: Time
+    log: Annotated[str, Field(max_length=160)] | None = Field(
+        default=None, description="The key of its log in the bucket: text, compressed by gzip."
+    )
 
 
 Token = Annotated[str, Field(max_length=256)]

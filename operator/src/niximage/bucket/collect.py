@@ -92,6 +92,7 @@ def collect(
     roots: Iterable[str],
     *,
     grace: float,
+    logs: Iterable[str] = (),
     dry_run: bool = False,
     progress: Progress = lambda _what, _done, _of: None,
 ) -> Collection:
@@ -101,6 +102,7 @@ def collect(
         store: the bucket.
         roots: the digests of images that must stay: those that statuses name.
         grace: seconds for which what is not needed stays, at least an hour.
+        logs: the keys of logs of builds that must stay: those that statuses name.
         dry_run: only tell.
         progress: takes progress.
 
@@ -124,7 +126,7 @@ def collect(
     )
     facts = _with_references(store, facts, result.damaged, progress)
     facts = _read_more(store, facts, forsaken(facts), [], progress)
-    dead, configs = _dead_records(store, facts, progress)
+    dead, configs = _dead_records(store, facts, frozenset(logs), progress)
     todo = plan(facts, dead, configs, renew_before=now - grace / 2)
     result.kept_images = todo.kept_images
     result.kept_blobs = todo.kept_blobs
@@ -204,7 +206,7 @@ def _read_more(
 
 
 def _dead_records(
-    store: ObjectStore, facts: Facts, progress: Progress
+    store: ObjectStore, facts: Facts, logs: frozenset[str], progress: Progress
 ) -> tuple[list[ObjectStat], set[str]]:
     """Old records that name nothing that lives; those that cannot be read name nothing.
 
@@ -233,6 +235,8 @@ def _dead_records(
                     return build is not None and (build.repository, build.digest) in marks.images
                 case "names":
                     return keys.names_layer(found.key) in layers
+                case "logs":
+                    return found.key in logs
                 case "evaluations":
                     return found.time >= facts.cutoff - EVALUATIONS_KEPT
                 case _ if contents_digest(found.key) in digests:

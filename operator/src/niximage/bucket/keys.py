@@ -12,6 +12,7 @@ from niximage.errors import Reason, Terminal
 ROOT: Final = "docker/registry/v2/"
 OWN: Final = "niximage/v1/"
 LEASES: Final = f"{OWN}leases/"
+LOGS: Final = f"{OWN}logs/"
 VERIFIED: Final = "_verified"
 """The layer index shared by all namespaces: only layers made from verified NARs."""
 
@@ -23,6 +24,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _SYSTEM = re.compile(r"[a-z0-9_]{1,16}-[a-z0-9]{1,16}")
+_BUILD = re.compile(r"[a-z0-9-]{1,64}")
 _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -165,6 +167,18 @@ def contents_record(namespace: str, digest: str, system: str) -> str:
     if _SYSTEM.fullmatch(system) is None:
         raise _invalid("system", system, "Systems are named as Nix names them: x86_64-linux")
     return f"{OWN}contents/{_namespace(namespace)}/{_hex(digest)}/{system}"
+
+
+def log(namespace: str, build: str) -> str:
+    """The log of a build that ended.
+
+    Args:
+        namespace: whose.
+        build: the uid of its Job.
+    """
+    if _BUILD.fullmatch(build) is None:
+        raise _invalid("build", build, "Builds are told apart by the uid of their Job")
+    return f"{LOGS}{_namespace(namespace)}/{build}.gz"
 
 
 def _hex(digest: str) -> str:

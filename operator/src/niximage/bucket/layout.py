@@ -33,8 +33,8 @@ class Listing:
         revisions: the revision links, by repository and digest.
         tags: the current links of tags, by repository and tag.
         tag_history: the links of what tags have named, by repository, tag and digest.
-        records: of layers, their names, builds, evaluations and contents, as the key's first
-            part calls them.
+        records: of layers, their names, builds, evaluations, contents and logs, as the key's
+            first part calls them.
         tag_records: by repository and tag.
         leases: of running builds.
     """
@@ -105,7 +105,7 @@ def _distribution(listing: Listing, found: ObjectStat, key: str) -> None:
 def _own(listing: Listing, found: ObjectStat, key: str) -> None:
     kind, _, rest = key.partition("/")
     match kind:
-        case "layers" | "names" | "builds" | "evaluations" | "contents":
+        case "layers" | "names" | "builds" | "evaluations" | "contents" | "logs":
             listing.records[kind].append(found)
         case "tags":
             repository, _, tag = rest.rpartition("/_tags/")

@@ -21,6 +21,7 @@ from niximage.api.base import Duration, seconds
 from niximage.bucket import open_store
 from niximage.bucket.collect import Collection, collect
 from niximage.bucket.collect import Progress as Told
+from niximage.bucket.logs import log_keys
 from niximage.builder.progress import size
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 
@@ -48,8 +49,11 @@ def run(bucket: str, *, roots: Path | None, grace: str, dry_run: bool, as_json: 
     try:
         with telling() as tell:
             tell("asking for images in use", 0, None)
-            named = _from_cluster() if roots is None else _from_file(roots)
-            result = collect(store, named, grace=length, dry_run=dry_run, progress=tell)
+            text = _from_cluster() if roots is None else _from_file(roots)
+            named = digests(text)
+            result = collect(
+                store, named, logs=log_keys(text), grace=length, dry_run=dry_run, progress=tell
+            )
     finally:
         store.close()
     if as_json:
@@ -152,7 +156,7 @@ def _seconds(grace: str) -> float:
         ) from None
 
 
-def _from_file(file: Path) -> set[str]:
+def _from_file(file: Path) -> str:
     try:
         if file.stat().st_size > ROOTS_LIMIT:
             raise Terminal(
@@ -161,19 +165,18 @@ def _from_file(file: Path) -> set[str]:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise Terminal(Reason.INVALID_SPEC, f"{file} cannot be read: {error}") from None
-    named = digests(text)
     # A wrong file would delete everything; who means that gives an empty one.
-    if not named and text.strip():
+    if not digests(text) and text.strip():
         raise Terminal(
             Reason.INVALID_SPEC,
             f"{file} names no image: there is no sha256:… in it",
             hint="Write one digest per line, or the output of: kubectl get niximages -A -o json",
         )
-    return named
+    return text
 
 
-def _from_cluster() -> set[str]:
-    """The digests that NixImages name anywhere: in status, history and specs."""
+def _from_cluster() -> str:
+    """All NixImages: whatever they name anywhere, in status, history and specs, is in use."""
     from niximage.controller.client import ApiServer, NotAllowed
 
     async def ask() -> list[dict[str, Any]]:
@@ -181,7 +184,7 @@ def _from_cluster() -> set[str]:
             return await server.list_images()
 
     try:
-        named = digests(json.dumps(asyncio.run(ask())))
+        text = json.dumps(asyncio.run(ask()))
     except NixImageError as error:
         kind = Retryable if isinstance(error, Retryable) else Terminal
         hint = "Set KUBECONFIG, or give --roots FILE with the digests that must stay"
@@ -193,10 +196,10 @@ def _from_cluster() -> set[str]:
             hint=hint,
         ) from None
     # More likely the wrong cluster than one that has just lost its last image.
-    if not named:
+    if not digests(text):
         raise Terminal(
             Reason.INVALID_SPEC,
             "no NixImage of this cluster has an image yet: is it the cluster of this bucket?",
             hint="If it is, give --roots /dev/null",
         )
-    return named
+    return text

@@ -78,6 +78,12 @@ class Cluster(Protocol):
         """The last lines of a container's log, at most so many bytes."""
         ...
 
+    def follow_log(
+        self, namespace: str, pod: str, container: str, *, follow: bool
+    ) -> AsyncGenerator[bytes, None]:
+        """A container's log in pieces: what there is, or what comes while the container runs."""
+        ...
+
     async def patch_status(self, namespace: str, name: str, patch: Json) -> Json:
         """Merge a patch into a NixImage's status; returns the object as it is then."""
         ...

@@ -32,6 +32,7 @@ from niximage.controller import answers
 from niximage.controller import conditions as say
 from niximage.controller.case import Case, Decision
 from niximage.controller.failures import failed, still_failed, wait_of
+from niximage.controller.history import has_room
 from niximage.controller.removal import finalizers_due, leaving, must_wait_for
 from niximage.controller.settings import Settings
 from niximage.controller.views import (
@@ -239,7 +240,7 @@ def _with_inputs(case: Case, pinned: PinnedSource, source: SourceStatus, inputs:
     if not told:
         match case.observed.outcome:
             case None:
-                return Decision(looks=(ReadOutcome(job),))
+                return Decision(looks=(ReadOutcome(job, log=has_room(case.image, job)),))
             case NixImageError() as error:
                 return failed(case, error, source, inputs, job=job)
             case PublishResult() | Absent.ABSENT:

@@ -3,7 +3,7 @@
 from niximage.api.image import NixImage
 from niximage.api.status import BuildResult, NixImageStatus
 from niximage.controller.case import Case
-from niximage.controller.views import JobView
+from niximage.controller.views import JobState, JobView
 from niximage.errors import Reason, plain_text
 
 SHOWN = 300  # bytes of a build's words
@@ -29,10 +29,18 @@ def with_build(
         digest=digest,
         start_time=job.created,
         completion_time=job.ended,
+        log=case.observed.log or None,
     )
     others = [build for build in case.status.history if build.id != job.uid]
     status = case.status.model_copy(update={"history": [result, *others]})
     return trimmed(case.image, status)
+
+
+def has_room(image: NixImage, job: JobView) -> bool:
+    """Whether a build that ended will be told of at all."""
+    if job.state is JobState.SUCCEEDED:
+        return image.spec.successful_builds_history_limit > 0
+    return image.spec.failed_builds_history_limit > 0
 
 
 def trimmed(image: NixImage, status: NixImageStatus) -> NixImageStatus:

@@ -15,9 +15,10 @@ from niximage.bucket.remove import Removed, remove_repository, remove_tags
 from niximage.bucket.store import ObjectStore
 from niximage.bucket.tags import move_tag
 from niximage.controller.bases import find_base
+from niximage.controller.build_log import keep_log
 from niximage.controller.cache import Cache, CachedImage
 from niximage.controller.client import Cluster
-from niximage.controller.outcome import outcome
+from niximage.controller.outcome import newest, outcome
 from niximage.controller.progress import ProgressReader
 from niximage.controller.resolver import Question, Resolver
 from niximage.controller.settings import Settings
@@ -89,8 +90,8 @@ class Looks:
             case FindPublished(input_hash):
                 found = await self._published(key[0], image.repository, input_hash)
                 return replace(observed, published=found)
-            case ReadOutcome(job):
-                return await self._outcome(job, observed)
+            case ReadOutcome(job, log):
+                return await self._outcome(job, observed, log=log)
             case ReadProgress(job):
                 return replace(observed, progress=await self._progress.read(job))
             case MoveTags():
@@ -155,12 +156,14 @@ class Looks:
         except NixImageError as error:
             return error
 
-    async def _outcome(self, job: JobView, observed: Observed) -> Observed:
+    async def _outcome(self, job: JobView, observed: Observed, *, log: bool) -> Observed:
         try:
-            said = outcome(job, await self._cluster.list_pods(job.namespace, job.name))
+            pods = await self._cluster.list_pods(job.namespace, job.name)
         except Retryable as error:
             return replace(observed, refused=error)
-        return replace(observed, outcome=said)
+        pod = newest(pods)
+        key = await keep_log(self._cluster, self._store, job, pod) if log and pod else ""
+        return replace(observed, outcome=outcome(job, pods), log=key)
 
 
 def _ask(look: TakeTurn, cached: CachedImage, settings: Settings, now: float) -> Ask:

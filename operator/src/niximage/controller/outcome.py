@@ -4,6 +4,7 @@ What `build` wrote is text from a tenant's own code: it may name a reason and wo
 own image, bounded and stripped, and nothing more.
 """
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from niximage.api.build import (
@@ -37,14 +38,14 @@ def outcome(job: JobView, pods: list[dict[str, Any]]) -> PublishResult | NixImag
             "the build took longer than spec.timeout allows",
             hint="Raise spec.timeout, or ask for fewer packages",
         )
-    newest = max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
-    if newest is None:
+    pod = newest(pods)
+    if pod is None:
         if job.state is JobState.SUCCEEDED:
             return Absent.ABSENT
         return _interrupted(job, "its pod is gone")
-    if (evicted := _evicted(newest)) is not None:
+    if (evicted := _evicted(pod)) is not None:
         return evicted
-    steps = _terminated(newest)
+    steps = _terminated(pod)
     publish = steps.get(PUBLISH)
     if job.state is JobState.SUCCEEDED:
         message = (publish or {}).get("message", "")
@@ -52,9 +53,14 @@ def outcome(job: JobView, pods: list[dict[str, Any]]) -> PublishResult | NixImag
     for step in (FETCH, BUILD, PUBLISH):
         ended = steps.get(step)
         if ended is not None and ended.get("exitCode") != 0:
-            return _failure(job, newest["metadata"]["name"], step, ended)
-    reason = (newest.get("status") or {}).get("reason") or job.failed_for or "no step failed"
+            return _failure(job, pod["metadata"]["name"], step, ended)
+    reason = (pod.get("status") or {}).get("reason") or job.failed_for or "no step failed"
     return _interrupted(job, plain_text(str(reason), 200))
+
+
+def newest(pods: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """The pod that was made last: a drained node has a Job make another. Pure."""
+    return max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
 
 
 def _evicted(pod: dict[str, Any]) -> Terminal | None:

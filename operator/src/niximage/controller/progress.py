@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from niximage.api.status import Progress
 from niximage.controller.client import Cluster
+from niximage.controller.outcome import newest
 from niximage.controller.pod import BUILD, FETCH, PUBLISH
 from niximage.controller.views import Absent, JobView
 from niximage.errors import NixImageError, plain_text
@@ -41,13 +42,13 @@ class ProgressReader:
         self._looked[job.uid] = now
         try:
             pods = await self._cluster.list_pods(job.namespace, job.name)
-            newest = max(pods, key=lambda p: str(p["metadata"]["creationTimestamp"]), default=None)
-            if newest is None:
+            pod = newest(pods)
+            if pod is None:
                 return Absent.ABSENT
-            step = running_step(newest)
+            step = running_step(pod)
             if step is None:
-                return pending(newest)
-            name = newest["metadata"]["name"]
+                return pending(pod)
+            name = pod["metadata"]["name"]
             text = await self._cluster.read_log(job.namespace, name, step, lines=LINES, limit=BYTES)
         except NixImageError:
             return Absent.ABSENT  # a look that failed is no news

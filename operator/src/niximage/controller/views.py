@@ -230,6 +230,7 @@ class Observed:
         source: the pinned source, or why there is none.
         base: the pinned NixImage below this one, or why there is none.
         outcome: what the finished Job's pod said.
+        log: the key of that Job's log in the bucket, or "" where there is none.
         published: what the bucket holds for the input hash.
         turn: whether a build may start now.
         progress: how far the live Job is.
@@ -245,6 +246,7 @@ class Observed:
     source: PinnedSource | NixImageError | None = None
     base: PinnedBase | BaseWanting | NixImageError | None = None
     outcome: PublishResult | Absent | NixImageError | None = None
+    log: str = ""
     published: Published | Absent | NixImageError | None = None
     turn: Turn | Queued | None = None
     progress: Progress | Absent | None = None
@@ -276,9 +278,10 @@ class FindPublished:
 
 @dataclass(frozen=True, slots=True)
 class ReadOutcome:
-    """Read what a finished Job's pod said."""
+    """Read what a finished Job's pod said; `log`: keep all of it, for the history."""
 
     job: JobView
+    log: bool = True
 
 
 @dataclass(frozen=True, slots=True)
