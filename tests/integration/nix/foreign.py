@@ -78,6 +78,12 @@ class TwoPlatforms:
             substituters=(url or self.folder.as_uri(),), trusted_public_keys=(self.key.public,)
         )
 
+    @property
+    def file_size(self) -> int:
+        """Bytes of all NARs as the cache has them."""
+        texts = (file.read_text() for file in self.folder.glob("*.narinfo"))
+        return sum(int(text.partition("FileSize: ")[2].split("\n")[0]) for text in texts)
+
     def in_store(self) -> list[str]:
         """The outputs for the other platform that came into this machine's store: none should."""
         return [path for path in self.paths.values() if Path(path).exists()]

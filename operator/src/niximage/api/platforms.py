@@ -38,5 +38,5 @@ def in_order(platforms: Iterable[Platform]) -> list[Platform]:
 
 def named(platforms: Iterable[str]) -> str:
     """Platforms for people: `linux/amd64 and linux/arm64`."""
-    *others, last = platforms
+    *others, last = sorted(platforms)
     return f"{', '.join(others)} and {last}" if others else last

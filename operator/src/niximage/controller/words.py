@@ -1,7 +1,7 @@
 """The sentences that conditions and events share."""
 
 from niximage.api.image import NixImage
-from niximage.api.platforms import in_order, named
+from niximage.api.platforms import named
 from niximage.api.status import Artifact, SourceStatus
 
 
@@ -16,7 +16,7 @@ def building_words(image: NixImage, source: SourceStatus, attempt: int = 1) -> s
     count = len(image.spec.packages)
     words = f"building {count} package{'' if count == 1 else 's'}"
     if len(image.spec.platforms) > 1:
-        words += f" for {named(in_order(image.spec.platforms))}"
+        words += f" for {named(image.spec.platforms)}"
     words += f" at {source.short_revision}"
     return f"{words}, attempt {attempt}" if attempt > 1 else words
 
