@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.tiny import artifact, tiny_image
+from integration.tiny import artifact, tiny_image, tiny_index
 from niximage.api.canonical import canonical_json
 from niximage.bucket import ObjectStore, hold, keys, threads
 from niximage.bucket.collect import Collection, collect
@@ -197,6 +197,31 @@ def test_evaluations_go_when_nobody_needed_them_for_a_month(
         monkeypatch.setattr(hold, "now", lambda days=days: time.time() + days * DAY)
         gc(store)
         assert (name in everything(store)) is stays
+
+
+def test_an_image_for_two_platforms_lives_and_goes_as_one(store: ObjectStore, later: None) -> None:
+    index = tiny_index()
+    index.publish(store, REPOSITORY, HASH)
+    config, _ = index.members[1].config
+    layers = [
+        LayerContents(digest=d.digest, size=d.size, media_type=d.media_type, diff_id=d.digest)
+        for d, _ in index.members[1].layers
+    ]
+    record = ContentsRecord(config=config.digest, config_size=config.size, layers=layers)
+    save_contents(store, "team-a", index.digest, "aarch64-linux", record)
+    before = everything(store)
+    assert gc(store, index.digest).kept_images == 3
+    assert everything(store) == before
+    assert len(verify_image(store, REPOSITORY, index.digest)) == 2
+    freed = gc(store).total
+    assert (freed.tags, freed.manifests) == (1, 3)
+    assert everything(store) == []
+
+
+def test_removal_takes_an_index_and_its_members(store: ObjectStore) -> None:
+    tiny_index().publish(store, REPOSITORY, HASH)
+    assert remove_repository(store, REPOSITORY).manifests == 3
+    assert list(store.list(keys.manifests_prefix(REPOSITORY))) == []
 
 
 def test_a_base_from_elsewhere_stays_known_while_its_layers_are_used(

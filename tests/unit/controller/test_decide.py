@@ -412,6 +412,46 @@ def test_an_edit_that_changes_no_input_is_ready_at_once() -> None:
     assert told(answered(edited, decision))["Ready"] == "True/Succeeded"
 
 
+# Platforms ---------------------------------------------------------------------------------------
+
+BOTH = ["linux/arm64", "linux/amd64"]
+
+
+def test_all_platforms_are_built_by_one_job_and_named() -> None:
+    image = seen(nix_image(platforms=BOTH))
+    decision = decide(image, observe(source=pinned(), published=ABSENT), NOW, SETTINGS)
+    (create,) = decision.effects
+    assert isinstance(create, CreateJob)
+    assert create.request.platforms == sorted(BOTH)
+    building = answered(image, decision).status.condition(ConditionType.RECONCILING)
+    assert building is not None
+    assert "building 2 packages for linux/amd64 and linux/arm64 at 1111" in building.message
+    image = ready(nix_image(platforms=BOTH))
+    assert image.status.artifact is not None
+    assert image.status.artifact.platforms == sorted(BOTH)
+    told_ready = image.status.condition(ConditionType.READY)
+    assert told_ready is not None
+    assert told_ready.message.startswith("linux/amd64 and linux/arm64: 3 layers, 3.0 kB; ")
+
+
+def test_platforms_in_another_order_are_the_same_image() -> None:
+    image = ready(nix_image(platforms=BOTH))
+    edited = nix_image(image.status, generation=2, platforms=BOTH[::-1])
+    edited = answered(edited, decide(edited, observe(), NOW, SETTINGS))
+    decision = decide(edited, observe(source=pinned()), NOW, SETTINGS)
+    assert not decision.effects
+    assert told(answered(edited, decision))["Ready"] == "True/Succeeded"
+
+
+def test_a_further_platform_is_built() -> None:
+    image = ready()
+    edited = nix_image(image.status, generation=2, platforms=BOTH)
+    edited = answered(edited, decide(edited, observe(), NOW, SETTINGS))
+    decision = decide(edited, observe(source=pinned()), NOW, SETTINGS)
+    assert decision.looks == (FindPublished(inputs(edited)),)
+    assert inputs(edited) != inputs(image)
+
+
 def test_a_suspended_image_is_left_alone() -> None:
     image = nix_image(ready().status, suspend=True)
     decision = decide(image, observe(), NOW, SETTINGS)
