@@ -50,11 +50,19 @@ lint: ## Check style, types, layers, generated files and scripts
 	for folder in cluster images demo; do MYPYPATH=cluster:$$folder $(RUN) mypy $$folder || exit; done
 	$(RUN) lint-imports
 	$(RUN) niximage crds --check crds
+	$(RUN) niximage crds --check charts/niximage-operator/files/crds
+	@.ci/chart check
 	shellcheck $$(git grep -lE '^#!.*\b(ba)?sh$$')
 
 format: ## Bring the code into shape
 	@$(RUN) ruff check --fix
 	@$(RUN) ruff format
+
+.PHONY: generate
+generate: ## Write the generated files anew: CRDs, the chart's copies of them, its README
+	$(RUN) niximage crds --write crds
+	$(RUN) niximage crds --write charts/niximage-operator/files/crds
+	@.ci/chart generate
 
 .PHONY: cluster-up cluster-down
 cluster-up: ## Start a local Kubernetes; kubeconfig at .cluster/kubeconfig

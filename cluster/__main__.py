@@ -68,7 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE")
     load.set_defaults(command=_load)
 
-    tools = commands.add_parser("tools", help="print the folder with kubectl, crane, ...")
+    tools = commands.add_parser("tools", help="print the folder with kubectl, crane, helm, ...")
+    tools.add_argument(
+        "--charts", action="store_true", help="of what checks charts, instead: helm-docs, ..."
+    )
     tools.set_defaults(command=_tools)
     return parser
 
@@ -142,8 +145,9 @@ def _load(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tools(_: argparse.Namespace) -> int:
-    print(binaries.binaries_folder())
+def _tools(options: argparse.Namespace) -> int:
+    programs = binaries.CHART_TOOLS if options.charts else binaries.PROGRAMS
+    print(binaries.binaries_folder(programs))
     return 0
 
 

@@ -19,11 +19,20 @@ from console import ClusterError, run, say, step
 HERE = Path(__file__).resolve().parent
 KUBERNETES = "1.34.4"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_VERSION = "k8s.io/component-base/version"
-_STAMP = " ".join(
-    f"-X {_VERSION}.{name}={value}"
-    for name, value in (("gitVersion", f"v{KUBERNETES}"), ("gitMajor", "1"), ("gitMinor", "34"))
-)
+_MAJOR, _MINOR, _ = KUBERNETES.split(".")
+_HELM = "helm.sh/helm/v3"
+# What release builds write into the programs: their versions, and Helm's idea of a cluster's.
+_STAMPS = {
+    "k8s.io/component-base/version.gitVersion": f"v{KUBERNETES}",
+    "k8s.io/component-base/version.gitMajor": _MAJOR,
+    "k8s.io/component-base/version.gitMinor": _MINOR,
+    f"{_HELM}/internal/version.version": "v3.22.0",
+    f"{_HELM}/pkg/chartutil.k8sVersionMajor": _MAJOR,
+    f"{_HELM}/pkg/chartutil.k8sVersionMinor": _MINOR,
+    f"{_HELM}/pkg/lint/rules.k8sVersionMajor": _MAJOR,
+    f"{_HELM}/pkg/lint/rules.k8sVersionMinor": _MINOR,
+}
+_LINKER_FLAGS = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in _STAMPS.items())])
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,14 @@ PROGRAMS = (
         "distribution", HERE / "registry", "github.com/distribution/distribution/v3/cmd/registry"
     ),
     Program("crane", HERE / "tools", "github.com/google/go-containerregistry/cmd/crane"),
+    Program("helm", HERE / "helm", f"{_HELM}/cmd/helm"),
+)
+
+
+CHART_TOOLS = (
+    Program("helm", HERE / "helm", f"{_HELM}/cmd/helm"),
+    Program("helm-docs", HERE / "charts", "github.com/norwoodj/helm-docs/cmd/helm-docs"),
+    Program("kubeconform", HERE / "charts", "github.com/yannh/kubeconform/cmd/kubeconform"),
 )
 
 
@@ -108,30 +125,30 @@ def _is_installed(package: DebianPackage) -> bool:
     return True
 
 
-def binaries_folder() -> Path:
-    """The folder that holds every program of `PROGRAMS`; builds it when it is not there yet."""
-    folder = cache_folder() / _recipe_digest() / "bin"
+def binaries_folder(programs: Sequence[Program] = PROGRAMS) -> Path:
+    """The folder that holds these programs; builds it when it is not there yet."""
+    folder = cache_folder() / _recipe_digest(programs) / "bin"
     if not folder.exists():
         with locked("build"):
             if not folder.exists():  # another process may have built it while this one waited
-                _build(folder)
+                _build(programs, folder)
     return folder
 
 
-def _recipe_digest() -> str:
-    modules = sorted({program.module for program in PROGRAMS})
+def _recipe_digest(programs: Sequence[Program]) -> str:
+    modules = sorted({program.module for program in programs})
     pins = [(module / name).read_bytes() for module in modules for name in ("go.mod", "go.sum")]
-    commands = [" ".join(_build_command(program, Path("bin"))) for program in PROGRAMS]
+    commands = [" ".join(_build_command(program, Path("bin"))) for program in programs]
     return digest(*pins, *commands)
 
 
 def _build_command(program: Program, folder: Path) -> list[str]:
     # -trimpath and no C: the result does not depend on this folder or on the machine's libc
-    flags = ["-trimpath", "-buildvcs=false", "-ldflags", f"-s -w {_STAMP}"]
+    flags = ["-trimpath", "-buildvcs=false", "-ldflags", _LINKER_FLAGS]
     return ["go", "build", *flags, "-o", str(folder / program.name), program.package]
 
 
-def _build(folder: Path) -> None:
+def _build(programs: Sequence[Program], folder: Path) -> None:
     if shutil.which("go") is None:
         raise ClusterError("Go is not installed, or not in PATH: version 1.26 or newer is needed")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -139,9 +156,10 @@ def _build(folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="build-") as temporary:
         target = Path(temporary) / "bin"
         target.mkdir()
-        with step(f"building Kubernetes {KUBERNETES} from Go modules (about 5 minutes, once)"):
-            for number, program in enumerate(PROGRAMS, start=1):
-                say(f"    {number}/{len(PROGRAMS)} {program.name}")
+        what = f"Kubernetes {KUBERNETES}" if programs is PROGRAMS else "tools"
+        with step(f"building {what} from Go modules (some minutes, once)"):
+            for number, program in enumerate(programs, start=1):
+                say(f"    {number}/{len(programs)} {program.name}")
                 command = _build_command(program, target)
                 run(command, environment=environment, folder=program.module)
         target.rename(folder)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import json
 import string
-import tempfile
 from pathlib import Path
 
 from clock import Clock
 from console import ClusterError, say
+from helm import Helm
 from kubectl import Json, Kubectl
 from programs import ROOT, ours
 from target import Image, Target
 
 HERE = Path(__file__).resolve().parent
+CHART = ROOT / "charts" / "niximage-operator"
+RELEASE = "niximage"
 SYSTEM = "niximage-system"
 SERVICES = "niximage-demo"
 EXAMPLES = "team-a"
@@ -34,7 +36,7 @@ def everything(place: Target, clock: Clock) -> None:
     with clock.step("Git server, bucket, operator, gateway"):
         kubectl = place.kubectl
         addresses = start_services(kubectl, demo)
-        install_operator(kubectl, operator, place.registry_port, addresses)
+        install_operator(place.helm, operator, place.registry_port, addresses)
         _wait_for_rollouts(kubectl)
 
 
@@ -58,54 +60,25 @@ def start_services(kubectl: Kubectl, image: str) -> dict[str, str]:
     return addresses
 
 
-def install_operator(
-    kubectl: Kubectl, image: str, registry_port: int, addresses: dict[str, str]
-) -> None:
-    """Apply deploy/ with this cluster's settings on top."""
-    settings = {
-        "NIXIMAGE_BUCKET": f"gs://{BUCKET}",
-        "NIXIMAGE_BUILDER_IMAGE": image,
-        "NIXIMAGE_NIXPKGS_URL": f"http://{addresses['packages']}/demo.git",
-        "NIXIMAGE_REGISTRY": f"127.0.0.1:{registry_port}",
-        "NIXIMAGE_SUBSTITUTERS": "",  # the demo set is built from nothing
-        "NIXIMAGE_TRUSTED_PUBLIC_KEYS": "",
-        "STORAGE_EMULATOR_HOST": f"http://{addresses['bucket']}",
+def install_operator(helm: Helm, image: str, registry_port: int, addresses: dict[str, str]) -> None:
+    """Install the chart with this cluster's settings."""
+    repository, _, tag = image.rpartition(":")
+    values: Json = {
+        "image": {"repository": repository, "tag": tag},
+        "crds": {"keep": False},  # what the demo made, it removes
+        "bucket": {"url": f"gs://{BUCKET}", "emulatorHost": f"http://{addresses['bucket']}"},
+        "builds": {
+            "nixpkgsUrl": f"http://{addresses['packages']}/demo.git",
+            "substituters": [],  # the demo set is built from nothing
+            "trustedPublicKeys": [],
+        },
+        "gateway": {"hostPort": registry_port},
     }
-    name, _, tag = image.rpartition(":")
-    overlay = _overlay(settings, name, tag, registry_port)
-    with tempfile.TemporaryDirectory(prefix="niximage-overlay-") as folder:
-        # kustomize takes no absolute path for a base
-        overlay = overlay.replace("BASE", os.path.relpath(ROOT / "deploy", Path(folder).resolve()))
-        (Path(folder) / "kustomization.yaml").write_text(overlay)
-        kubectl("apply", "--kustomize", folder)
-
-
-def _overlay(settings: dict[str, str], name: str, tag: str, registry_port: int) -> str:
-    literals = "\n".join(f"      - {key}={value}" for key, value in settings.items())
-    return f"""\
-apiVersion: kustomize.config.k8s.io/v1beta1
-kind: Kustomization
-namespace: {SYSTEM}
-resources:
-  - BASE
-images:
-  - name: localhost/niximage-operator
-    newName: {name}
-    newTag: {tag}
-configMapGenerator:
-  - name: niximage
-    behavior: merge
-    literals:
-{literals}
-patches:
-  - target:
-      kind: DaemonSet
-      name: niximage-gateway
-    patch: |
-      - op: replace
-        path: /spec/template/spec/containers/0/ports/0/hostPort
-        value: {registry_port}
-"""
+    helm(
+        *("upgrade", "--install", RELEASE, CHART, "--namespace", SYSTEM, "--create-namespace"),
+        *("--values", "-"),
+        stdin=json.dumps(values),
+    )
 
 
 def _wait_for_rollouts(kubectl: Kubectl) -> None:
@@ -158,7 +131,9 @@ def remove(place: Target) -> None:
         # with the CRD all of them would go
         raise ClusterError(f"the operator stays, for there are other NixImages: {others.split()}")
     kubectl("delete", "namespace", SERVICES, *flags, seconds=REMOVAL_SECONDS + 10)
-    kubectl("delete", "--kustomize", ROOT / "deploy", *flags, seconds=REMOVAL_SECONDS + 10)
+    flags_of_helm = ["--namespace", SYSTEM, "--ignore-not-found", "--wait"]
+    place.helm("uninstall", RELEASE, *flags_of_helm, seconds=REMOVAL_SECONDS + 10)
+    kubectl("delete", "namespace", SYSTEM, *flags, seconds=REMOVAL_SECONDS + 10)
 
 
 def _knows_images(kubectl: Kubectl) -> bool:

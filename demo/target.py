@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from console import ClusterError
+from helm import Helm
 from kubectl import Kubectl
 from programs import ROOT, ours, output_of
 
@@ -43,6 +44,11 @@ class Target(Protocol):
     @property
     def kubectl(self) -> Kubectl:
         """What to talk to it with."""
+        ...
+
+    @property
+    def helm(self) -> Helm:
+        """What to install charts with."""
         ...
 
     @property
@@ -83,6 +89,11 @@ class OwnCluster:
     def kubectl(self) -> Kubectl:
         """Of the cluster's own version."""
         return Kubectl(self.programs / "kubectl", self.kubeconfig)
+
+    @property
+    def helm(self) -> Helm:
+        """Built with the cluster."""
+        return Helm(self.programs / "helm", self.kubeconfig)
 
     @property
     def registry_port(self) -> int:
@@ -128,6 +139,12 @@ class GivenCluster:
     def kubectl(self) -> Kubectl:
         """With the given kubeconfig."""
         return Kubectl(self.programs / "kubectl", self.kubeconfig)
+
+    @property
+    def helm(self) -> Helm:
+        """The helm in PATH, or the one that `cluster/` builds."""
+        found = shutil.which("helm") or Path(ours("cluster", "tools").strip()) / "helm"
+        return Helm(found, self.kubeconfig)
 
     def start(self) -> None:
         """It runs, and images can get there; or this is the place to say what is missing."""

@@ -1,0 +1,100 @@
+"""Sets of values that between them render everything the chart can make."""
+
+from typing import Any, Final
+
+Json = dict[str, Any]
+
+CASES: Final[dict[str, Json]] = {
+    "defaults": {},
+    "bucket": {
+        "bucket": {"url": "gs://images/team"},
+        "gc": {"enabled": True, "dryRun": True, "timeZone": "Europe/Berlin"},
+        "builds": {
+            "serviceAccount": {"create": True, "annotations": {"iam.gke.io/x": "y"}},
+            "insecureRegistries": ["registry.lan:5000"],
+            "image": {"repository": "registry.example/builder", "tag": "v2"},
+        },
+        "buildNamespaces": ["team-a", "team-b"],
+        "imagePullSecrets": [{"name": "pull"}],
+        "commonLabels": {"team": "platform"},
+    },
+    "claim": {
+        "bucket": {"url": "file:///srv/images", "claimName": "images"},
+        "gc": {"enabled": True},
+    },
+    "replicas": {
+        "bucket": {"url": "gs://images"},
+        "operator": {
+            "replicas": 2,
+            "extraArgs": ["--help"],
+            "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example"}],
+            "extraVolumes": [{"name": "more", "emptyDir": {}}],
+            "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+            "priorityClassName": "system-cluster-critical",
+            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "tolerations": [{"key": "a", "operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}},
+            "topologySpreadConstraints": [
+                {
+                    "maxSkew": 1,
+                    "topologyKey": "kubernetes.io/hostname",
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                }
+            ],
+            "dnsPolicy": "Default",
+            "dnsConfig": {"searches": ["example"]},
+            "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["git.example"]}],
+            "podAnnotations": {"a": "b"},
+            "podLabels": {"c": "d"},
+            "annotations": {"e": "f"},
+            "serviceAccount": {"annotations": {"iam.gke.io/gcp-service-account": "x@y.example"}},
+        },
+        "gateway": {
+            "kind": "Deployment",
+            "replicas": 3,
+            "ingress": {
+                "enabled": True,
+                "className": "nginx",
+                "host": "images.example",
+                "tlsSecretName": "images-tls",
+                "annotations": {"a": "b"},
+            },
+            "url": "https://images.example",
+            "auth": {
+                "mode": "htpasswd",
+                "htpasswd": {"secretName": "users"},
+                "tokenKey": {"secretName": "token-key"},
+            },
+        },
+    },
+    "kubernetes": {
+        "bucket": {"url": "gs://images"},
+        "gateway": {
+            "kind": "Deployment",
+            "replicas": 1,
+            "registry": "images.example",
+            "tls": {"secretName": "images-tls"},
+            "auth": {"mode": "kubernetes", "audience": "niximage"},
+            "service": {"type": "LoadBalancer", "port": 443, "annotations": {"a": "b"}},
+        },
+    },
+    "namespaced": {
+        "bucket": {"url": "gs://images"},
+        "watchNamespaces": ["team-a", "team-b"],
+        "aggregateRoles": {"enabled": False},
+        "crds": {"enabled": False},
+        "operator": {"replicas": 2},
+    },
+    "without gateway": {
+        "bucket": {"url": "gs://images"},
+        "gateway": {"enabled": False, "registry": "registry.example:5000"},
+        "extraObjects": [
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": "{{ .Release.Name }}-extra"},
+            },
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: '{{ .Release.Name }}-text'}",
+        ],
+    },
+}
