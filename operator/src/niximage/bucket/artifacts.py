@@ -55,15 +55,44 @@ def attach(
                 f"{repository}@{subject} is not in {store.url}",
                 hint="Name an image of this bucket by its digest",
             )
-        layers = [(_put_file(store, file, file_type), file) for file in files]
-        put_blob(store, Descriptor.of(EMPTY, b"{}"), b"{}")
-        manifest = artifact_manifest(
+        return attach_blobs(
+            store,
+            repository,
             Descriptor.of(media_type(content), content),
-            [(descriptor, file.name) for descriptor, file in layers],
+            [(_put_file(store, file, file_type), file.name) for file in files],
             artifact_type=artifact_type,
-            annotations=annotations or {},
+            annotations=annotations,
         )
-        return add_referrer(store, repository, manifest)
+
+
+def attach_blobs(
+    store: ObjectStore,
+    repository: str,
+    subject: Descriptor,
+    blobs: Sequence[tuple[Descriptor, str]],
+    *,
+    artifact_type: str,
+    annotations: Mapping[str, str] | None = None,
+) -> Referrer:
+    """Attach blobs that are there to an image that is there; who calls holds a lease.
+
+    Args:
+        store: the bucket.
+        repository: where the image is.
+        subject: the image's manifest.
+        blobs: what to attach, with names.
+        artifact_type: what the whole is, as a media type.
+        annotations: what else to say of it.
+
+    Raises:
+        Terminal: the image has too many artifacts.
+        Retryable: the store fails.
+    """
+    put_blob(store, Descriptor.of(EMPTY, b"{}"), b"{}")
+    manifest = artifact_manifest(
+        subject, blobs, artifact_type=artifact_type, annotations=annotations or {}
+    )
+    return add_referrer(store, repository, manifest)
 
 
 def artifact_manifest(

@@ -4,6 +4,7 @@ The input hash says what an image is, not what it is called. So one that the buc
 another name needs no build, only links: a few small writes, as at the end of any publish.
 """
 
+from niximage.bucket.closures import carry_closure
 from niximage.bucket.images import read_manifest
 from niximage.bucket.manifest import parse_references
 from niximage.bucket.publish import publish_manifest
@@ -43,5 +44,7 @@ def _link(store: ObjectStore, record: BuildRecord, repository: str, *, tag: str)
         if below is None:
             return False
         publish_manifest(store, repository, below)
+        carry_closure(store, record.repository, member.digest, to=repository)
     publish_manifest(store, repository, content, tags=[tag])
+    carry_closure(store, record.repository, record.digest, to=repository)
     return True

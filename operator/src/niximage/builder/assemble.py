@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from niximage.api.build import BuildRequest
+from niximage.api.build import BuildOutputs, BuildRequest
 from niximage.api.platforms import Platform
 from niximage.bucket.contents import ContentsRecord, LayerContents
 from niximage.bucket.store import ObjectStore
@@ -17,6 +17,7 @@ from niximage.builder.prepare import PreparedImage, prepare_root
 from niximage.builder.progress import Say, timed
 from niximage.image.base import merge_config
 from niximage.image.closure import STORE
+from niximage.image.closure_document import ClosureDocument
 from niximage.image.compress import CODECS
 from niximage.image.descriptor import MANIFEST, Descriptor
 from niximage.image.documents import config_descriptor, config_document, manifest_document
@@ -33,6 +34,7 @@ class AssembledImage:
         manifest: its manifest.
         contents: its layers, those of its base first, and what is in them.
         reused: for each layer, whether the bucket had it before.
+        closure: what is in it, for whoever asks why.
     """
 
     platform: Platform
@@ -41,6 +43,7 @@ class AssembledImage:
     manifest: bytes
     contents: ContentsRecord
     reused: tuple[bool, ...]
+    closure: ClosureDocument
 
     @property
     def layers(self) -> list[Descriptor]:
@@ -57,7 +60,7 @@ def assemble_image(
     request: BuildRequest,
     image: PreparedImage,
     *,
-    source_time: int,
+    outputs: BuildOutputs,
     bucket: ObjectStore,
     scratch: Path,
     threads: int | None,
@@ -87,7 +90,7 @@ def assemble_image(
         system=image.system,
         layers=[each.layer for each in layers],
         ca_bundle=root.ca_bundle,
-        source_time=source_time,
+        source_time=outputs.source_time,
     )
     base = image.base
     if base is not None:
@@ -101,7 +104,23 @@ def assemble_image(
         manifest=manifest_document(contents.config_descriptor, blobs),
         contents=contents,
         reused=(*(base.reused if base is not None else ()), *(each.reused for each in layers)),
+        closure=ClosureDocument.of(
+            image.closure,
+            outputs.packages[image.platform],
+            system=image.system,
+            layers=_places(contents),
+            base=None if request.base is None else str(request.base),
+        ),
     )
+
+
+def _places(contents: ContentsRecord) -> dict[str, int]:
+    """Which layer has each store path, as far as that is known."""
+    return {
+        f"{STORE}{name}": number
+        for number, layer in enumerate(contents.layers)
+        for name in layer.paths or ()
+    }
 
 
 def _contents(

@@ -1,4 +1,4 @@
-"""An image out of the bucket into a file or folder that other programs load.
+"""An image out of a bucket or registry into a file or folder that other programs load.
 
     oci:FOLDER            an OCI image layout, new or with images in it already
     oci-archive:FILE      such a layout as one tar: `podman load`, `skopeo`, `ctr images import`
@@ -23,10 +23,8 @@ from typing import IO, Any, Final, Literal
 
 from niximage.api.canonical import canonical_json
 from niximage.api.platforms import named
-from niximage.bucket import keys
-from niximage.bucket.images import read_manifest
 from niximage.bucket.manifest import Manifest, media_type, parse_index, parse_manifest
-from niximage.bucket.store import ObjectStore
+from niximage.bucket.reader import ImageReader
 from niximage.errors import Reason, Retryable, Terminal
 from niximage.image.descriptor import INDEX, Descriptor
 from niximage.image.layer_reader import decompress
@@ -86,20 +84,20 @@ def check_output(output: Output, platforms: Sequence[str]) -> None:
         )
 
 
-def export_image(bucket: ObjectStore, repository: str, digest: str, output: Output) -> None:
-    """Write an image of the bucket to an output.
+def export_image(images: ImageReader, repository: str, digest: str, output: Output) -> None:
+    """Write an image to an output.
 
     Args:
-        bucket: where it is, whole.
+        images: where it is, whole.
         repository: `<namespace>/<name>`; with the tag `latest` it is what the image is called.
         digest: of its manifest, or its index.
         output: where to.
 
     Raises:
         Terminal: the output cannot be written, or not hold the image.
-        Retryable: the bucket fails, or lacks a part of the image.
+        Retryable: the place fails, or lacks a part of the image.
     """
-    image = _read(bucket, repository, digest)
+    image = _read(images, repository, digest)
     check_output(output, image.platforms)
     try:
         match output.kind:
@@ -123,12 +121,17 @@ def export_image(bucket: ObjectStore, repository: str, digest: str, output: Outp
 class _Image:
     """An image: its manifest, or its index and the manifests of its members."""
 
-    bucket: ObjectStore
-    name: str
+    images: ImageReader
+    repository: str
     descriptor: Descriptor
     documents: Mapping[str, bytes]
     manifests: Sequence[Manifest]
     platforms: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        """What the image is called where it is loaded."""
+        return f"{self.repository}:{TAG}"
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
@@ -147,23 +150,23 @@ class _Image:
             Retryable: they are not what the digest says.
         """
         found = hashlib.sha256()
-        for chunk in self.bucket.stream(keys.blob(descriptor.digest)):
+        for chunk in self.images.blob(self.repository, descriptor.digest):
             found.update(chunk)
             yield chunk
         if f"sha256:{found.hexdigest()}" != descriptor.digest:
-            raise _lacking(self.bucket, descriptor.digest)
+            raise _lacking(self.images, descriptor.digest)
 
 
-def _read(bucket: ObjectStore, repository: str, digest: str) -> _Image:
-    content = _manifest(bucket, repository, digest)
+def _read(images: ImageReader, repository: str, digest: str) -> _Image:
+    content = _manifest(images, repository, digest)
     kind = media_type(content)
     members = parse_index(content) if kind == INDEX else ()
     below = {
-        m.descriptor.digest: _manifest(bucket, repository, m.descriptor.digest) for m in members
+        m.descriptor.digest: _manifest(images, repository, m.descriptor.digest) for m in members
     }
     return _Image(
-        bucket,
-        f"{repository}:{TAG}",
+        images,
+        repository,
         Descriptor.of(kind, content),
         documents={**below, digest: content},
         manifests=[parse_manifest(each) for each in (below.values() if members else [content])],
@@ -171,10 +174,10 @@ def _read(bucket: ObjectStore, repository: str, digest: str) -> _Image:
     )
 
 
-def _manifest(bucket: ObjectStore, repository: str, digest: str) -> bytes:
-    content = read_manifest(bucket, repository, digest)
+def _manifest(images: ImageReader, repository: str, digest: str) -> bytes:
+    content = images.manifest(repository, digest)
     if content is None:
-        raise _lacking(bucket, digest)
+        raise _lacking(images, digest)
     return content
 
 
@@ -259,7 +262,7 @@ def _verified(image: _Image, layer: Descriptor, diff_id: str) -> Iterator[bytes]
         found.update(chunk)
         yield chunk
     if f"sha256:{found.hexdigest()}" != diff_id:
-        raise _lacking(image.bucket, diff_id)
+        raise _lacking(image.images, diff_id)
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -336,9 +339,9 @@ def _hex(digest: str) -> str:
     return digest.removeprefix("sha256:")
 
 
-def _lacking(bucket: ObjectStore, digest: str) -> Retryable:
+def _lacking(images: ImageReader, digest: str) -> Retryable:
     return Retryable(
         Reason.RESULT_INVALID,
-        f"{bucket.url} does not hold {digest} as it was",
+        f"{images.url} does not hold {digest} as it was",
         hint="Build it again: only what is missing is made",
     )

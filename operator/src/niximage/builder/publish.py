@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from niximage.api.build import BuildOutputs, BuildRequest, PublishResult
+from niximage.bucket.closures import save_closure
 from niximage.bucket.contents import save_contents
 from niximage.bucket.evaluations import save_evaluation
 from niximage.bucket.leases import leased
@@ -89,7 +90,7 @@ def _publish(
             assemble_image(
                 request,
                 planned,
-                source_time=outputs.source_time,
+                outputs=outputs,
                 bucket=bucket,
                 scratch=scratch,
                 threads=threads,
@@ -141,10 +142,12 @@ def _commit(
     publish_whole = partial(publish, tags=[request.input_hash], asked_at=request.asked_at)
     if len(images) == 1:
         published = publish_whole(images[0].manifest)
+        members = [(images[0].system, published)]
     else:
         members = [(image.system, publish(image.manifest)) for image in images]
         published = publish_whole(index_document(members))
-    for image in images:
+    for image, (_, member) in zip(images, members, strict=True):
+        save_closure(bucket, request.repository, member, image.closure)
         save_contents(bucket, request.namespace, published.digest, image.system, image.contents)
     return published
 

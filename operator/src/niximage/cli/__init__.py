@@ -4,6 +4,7 @@
 - `failure`   errors as text and exit codes
 - `program`   what it is called, and how it begins
 - `cluster`   the commands about NixImages in a cluster: `kubectl niximage`
+- `contents`  the commands about what is in an image
 - `groups`    options that several commands share
 - `crds`, `build`, `plan`   what the larger commands do
 - `wanted`    what to build, as options say it

@@ -7,6 +7,7 @@ import typer
 
 from niximage.cli import images, program, services
 from niximage.cli.cluster import commands as cluster
+from niximage.cli.contents import commands as contents
 from niximage.cli.failure import told
 from niximage.cli.options import (
     AsJson,
@@ -30,6 +31,7 @@ builder: Final = typer.Typer(
 app.add_typer(builder, name="builder")
 
 cluster.add_to(app)
+contents.add_to(app)
 app.command(rich_help_panel=LOCALLY)(images.build)
 app.command(rich_help_panel=LOCALLY)(images.plan)
 app.command(rich_help_panel=OPERATION)(services.operator)

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 import typer
 
 from niximage.bucket import open_store
+from niximage.bucket.reader import BucketReader
 from niximage.bucket.store import ObjectStore
 from niximage.builder.export import check_output, export_image, parse_output
 from niximage.builder.local import build_image
@@ -57,7 +58,7 @@ def run(options: Options, *, bucket: str, outputs: list[str], as_json: bool) -> 
         )
         for file in files:
             with timed(account, f"wrote {file}"):
-                export_image(store, result.repository, result.digest, file)
+                export_image(BucketReader(store), result.repository, result.digest, file)
         report = document(target, result, store, account)
     typer.echo(json.dumps(report, indent=2) if as_json else summary(report, files))
 

@@ -1,0 +1,144 @@
+"""The commands about what is in an image: their names, options and help."""
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import typer
+
+from niximage.cli.cluster.options import AsDocument, Document, Where, complete_name
+from niximage.cli.failure import told
+from niximage.cli.groups import grouped
+
+PANEL: Final = "What is in an image"
+
+
+@dataclass(frozen=True, slots=True)
+class From:
+    """Where images are read from."""
+
+    registry: Annotated[
+        str,
+        typer.Option(help="The registry to read from, if not the image's own: http://HOST:PORT."),
+    ] = ""
+    bucket: Annotated[
+        str,
+        typer.Option(help="The bucket to read from instead: gs://bucket/prefix or file:///folder."),
+    ] = ""
+    platform: Annotated[
+        str, typer.Option(help="Which image of several platforms: linux/arm64.")
+    ] = ""
+
+
+Image = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGE",
+        help="A NixImage; with @sha256:… or :TAG another build of it; or "
+        "[HOST/]NAMESPACE/NAME@sha256:…",
+        autocompletion=complete_name,
+        show_default=False,
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to a program."""
+    for command in (tree, why, diff, export):
+        app.command(rich_help_panel=PANEL)(command)
+
+
+@grouped
+def tree(
+    *,
+    image: Image,
+    where: Where,
+    source: From,
+    depth: Annotated[int, typer.Option(min=0, max=100, help="Steps below the packages.")] = 2,
+    flat: Annotated[
+        bool, typer.Option("--flat", help="One line per store path, the largest first.")
+    ] = False,
+    output: AsDocument = Document.TEXT,
+) -> None:
+    """Show the closure of an image: its packages and what they need, with sizes."""
+    from niximage.cli.contents import tree as command
+    from niximage.cli.contents.locate import Places
+
+    places = Places(source.registry, source.bucket, source.platform)
+    with told():
+        as_json = output is Document.JSON
+        command.run(where, places, image, depth=depth, flat=flat, as_json=as_json)
+
+
+@grouped
+def why(
+    *,
+    image: Image,
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="A store path, or a name: glibc, glibc-2.40.")
+    ],
+    where: Where,
+    source: From,
+    everyone: Annotated[
+        bool, typer.Option("--all", help="The way from every package, not only the shortest.")
+    ] = False,
+    output: AsDocument = Document.TEXT,
+) -> None:
+    """Show which package brings something into an image, by the shortest way."""
+    from niximage.cli.contents import why as command
+    from niximage.cli.contents.locate import Places
+
+    places = Places(source.registry, source.bucket, source.platform)
+    with told():
+        as_json = output is Document.JSON
+        command.run(where, places, image, path, everyone=everyone, as_json=as_json)
+
+
+@grouped
+def diff(
+    *,
+    image: Image,
+    other: Annotated[
+        str,
+        typer.Argument(
+            metavar="[OTHER]",
+            help="The image after; without it, the last two of the NixImage.",
+            autocompletion=complete_name,
+            show_default=False,
+        ),
+    ] = "",
+    where: Where,
+    source: From,
+    output: AsDocument = Document.TEXT,
+) -> None:
+    """Show what changes between two images: packages, versions, sizes, and what a pull costs."""
+    from niximage.cli.contents import diff as command
+    from niximage.cli.contents.locate import Places
+
+    places = Places(source.registry, source.bucket, source.platform)
+    with told():
+        command.run(where, places, image, other, as_json=output is Document.JSON)
+
+
+@grouped
+def export(
+    *,
+    image: Image,
+    outputs: Annotated[
+        list[str],
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where to: oci:FOLDER, oci-archive:FILE or docker-archive:FILE, which "
+            "`docker load` takes. May be repeated.",
+        ),
+    ],
+    where: Where,
+    source: From,
+) -> None:
+    """Write an image from the registry to a file that docker and podman load."""
+    from niximage.cli.contents import export as command
+    from niximage.cli.contents.locate import Places
+
+    places = Places(source.registry, source.bucket, source.platform)
+    with told():
+        command.run(where, places, image, outputs)
