@@ -69,9 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     load.set_defaults(command=_load)
 
     tools = commands.add_parser("tools", help="print the folder with kubectl, crane, helm, ...")
-    tools.add_argument(
+    others = tools.add_mutually_exclusive_group()
+    others.add_argument(
         "--charts", action="store_true", help="of what checks charts, instead: helm-docs, ..."
     )
+    others.add_argument("--flux", action="store_true", help="of Flux's controllers and their CRDs")
     tools.set_defaults(command=_tools)
     return parser
 
@@ -147,6 +149,8 @@ def _load(options: argparse.Namespace) -> int:
 
 def _tools(options: argparse.Namespace) -> int:
     programs = binaries.CHART_TOOLS if options.charts else binaries.PROGRAMS
+    if options.flux:
+        programs = binaries.FLUX
     print(binaries.binaries_folder(programs))
     return 0
 

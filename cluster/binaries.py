@@ -71,6 +71,11 @@ CHART_TOOLS = (
     Program("helm-docs", HERE / "charts", "github.com/norwoodj/helm-docs/cmd/helm-docs"),
     Program("kubeconform", HERE / "charts", "github.com/yannh/kubeconform/cmd/kubeconform"),
 )
+# Only a test of GitOps needs them, and they take almost as long as the cluster's own.
+FLUX = tuple(
+    Program(name, HERE / "flux", f"github.com/fluxcd/{name}")
+    for name in ("source-controller", "kustomize-controller")
+)
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ def _is_installed(package: DebianPackage) -> bool:
     return True
 
 
-def binaries_folder(programs: Sequence[Program] = PROGRAMS) -> Path:
+def binaries_folder(programs: tuple[Program, ...] = PROGRAMS) -> Path:
     """The folder that holds these programs; builds it when it is not there yet."""
     folder = cache_folder() / _recipe_digest(programs) / "bin"
     if not folder.exists():
@@ -148,7 +153,7 @@ def _build_command(program: Program, folder: Path) -> list[str]:
     return ["go", "build", *flags, "-o", str(folder / program.name), program.package]
 
 
-def _build(programs: Sequence[Program], folder: Path) -> None:
+def _build(programs: tuple[Program, ...], folder: Path) -> None:
     if shutil.which("go") is None:
         raise ClusterError("Go is not installed, or not in PATH: version 1.26 or newer is needed")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -156,10 +161,23 @@ def _build(programs: Sequence[Program], folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="build-") as temporary:
         target = Path(temporary) / "bin"
         target.mkdir()
-        what = f"Kubernetes {KUBERNETES}" if programs is PROGRAMS else "tools"
+        whole = {PROGRAMS: f"Kubernetes {KUBERNETES}", FLUX: "Flux's controllers"}
+        what = whole.get(programs, "tools")
         with step(f"building {what} from Go modules (some minutes, once)"):
             for number, program in enumerate(programs, start=1):
                 say(f"    {number}/{len(programs)} {program.name}")
                 command = _build_command(program, target)
                 run(command, environment=environment, folder=program.module)
+                _copy_crds(program, target / "crds", environment)
         target.rename(folder)
+
+
+def _copy_crds(program: Program, target: Path, environment: dict[str, str]) -> None:
+    """Put the CRDs of a controller beside it; most programs have none."""
+    if program not in FLUX:
+        return
+    command = ["go", "list", "-m", "-f", "{{.Dir}}", program.package]
+    found = run(command, environment=environment, folder=program.module).strip()
+    target.mkdir(exist_ok=True)
+    for file in (Path(found) / "config" / "crd" / "bases").glob("*.yaml"):
+        shutil.copyfile(file, target / file.name)  # not its mode: the module's files are read-only

@@ -1,0 +1,73 @@
+"""The files of examples/, before a real API server and through kustomize."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.kubernetes import Cluster
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+IMAGES = [
+    file
+    for file in sorted(EXAMPLES.rglob("*.yaml"))
+    if any(d and d.get("kind") == "NixImage" for d in yaml.safe_load_all(file.read_text()))
+]
+
+
+def kustomized(cluster: Cluster, folder: Path) -> dict[str, dict[str, Any]]:
+    """What kustomize makes of a folder, as `Kind/name`."""
+    built = yaml.safe_load_all(cluster.do("kustomize", str(folder)))
+    return {f"{each['kind']}/{each['metadata']['name']}": each for each in built}
+
+
+@pytest.mark.parametrize("file", IMAGES, ids=lambda file: str(file.relative_to(EXAMPLES)))
+def test_the_api_server_takes_each_niximage(cluster: Cluster, namespace: str, file: Path) -> None:
+    strictly = ("create", "--dry-run=server", "--validate=strict")
+    cluster.do(*strictly, "-n", namespace, "-f", str(file))
+
+
+def test_kustomize_brings_the_image_to_the_deployment(cluster: Cluster, tmp_path: Path) -> None:
+    folder = tmp_path / "kustomize"
+    shutil.copytree(EXAMPLES / "kustomize", folder)
+    image = "127.0.0.1:5000/staging/staging-greeting@sha256:" + "a" * 64
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(f'#!/bin/sh\n[ "$1" != get ] || echo "{image}"\n')
+    kubectl.chmod(0o755)
+    updated = subprocess.run(
+        [folder / "update", "staging"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert updated.stdout.strip() == image
+    built = kustomized(cluster, folder)
+    (container,) = built["Deployment/staging-greeting"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == image
+    assert not any(name.startswith("ConfigMap/") for name in built), "it is for kustomize alone"
+
+
+def test_kustomize_follows_the_names_of_niximages(cluster: Cluster, namespace: str) -> None:
+    built = kustomized(cluster, EXAMPLES / "kustomize")
+    image = built["NixImage/staging-greeting"]
+    assert image["spec"]["base"] == {"niximage": {"name": "staging-tools"}}
+    everything = {"apiVersion": "v1", "kind": "List", "items": list(built.values())}
+    cluster.do("create", "--dry-run=server", "-n", namespace, "-f", "-", given=everything)
+
+
+def test_argo_syncs_images_before_what_runs_them(cluster: Cluster) -> None:
+    wave = "argocd.argoproj.io/sync-wave"
+    built = kustomized(cluster, EXAMPLES / "kustomize")
+    waves = {
+        name: int(each["metadata"].get("annotations", {}).get(wave, 0))
+        for name, each in built.items()
+    }
+    order = ["NixImage/staging-tools", "NixImage/staging-greeting", "Deployment/staging-greeting"]
+    assert sorted(waves, key=lambda name: waves[name]) == order
+    assert len(set(waves.values())) == len(order), json.dumps(waves)
