@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from integration.cli.program import Niximage
+from integration.conftest import free_port
 from integration.nix.caches import SigningKey, copy_to_cache
 from integration.nix.demo import SYSTEM
-from niximage.errors import EXIT_TERMINAL
+from niximage.errors import EXIT_RETRYABLE, EXIT_TERMINAL
 from niximage.nix.evaluate import evaluate
 from niximage.nix.programs import NixStore
 from niximage.nix.realise import realise
@@ -66,6 +67,17 @@ def test_a_plan_of_what_a_cache_has_downloads_nothing(niximage: Niximage, filled
     table = niximage.run("plan", *arguments)
     assert table.stdout.splitlines()[-1].split()[:3] == ["2", "?", "0"]
     assert [path for path in niximage.bucket.rglob("*") if path.is_file()] == []
+
+
+def test_without_a_network_it_says_how_to_do_without_caches(niximage: Niximage) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    done = niximage.build("-p", "shell", "-o", "oci:image", "--substituters", nowhere)
+    assert done.returncode == EXIT_RETRYABLE
+    first, hint = done.stderr.splitlines()[-2:]
+    assert first.startswith(f"niximage: SubstituterUnavailable: {nowhere}/")
+    assert hint.endswith('add --substituters "".')
+    done = niximage.build("-p", "shell", "-o", "oci:image", "--substituters", "")
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_may_not_be_built_here_is_named(niximage: Niximage, filled: Filled) -> None:

@@ -17,7 +17,7 @@ from niximage.builder.progress import timed
 from niximage.cli.progress import watching
 from niximage.cli.report import document, summary
 from niximage.cli.wanted import Options, default_bucket, wanted
-from niximage.errors import Reason, Terminal
+from niximage.errors import Reason, Retryable, Terminal
 from niximage.source.failures import shown_url
 
 
@@ -41,7 +41,7 @@ def run(options: Options, *, bucket: str, outputs: list[str], as_json: bool) -> 
             hint="Add --output docker-archive:image.tar, or --bucket file:///folder",
         )
     files = [parse_output(output) for output in outputs]
-    with watching() as account, opened(bucket) as store:
+    with watching() as account, opened(bucket) as store, without_caches_told():
         target = wanted(options)
         for file in files:
             check_output(file, target.image.spec.platforms)
@@ -61,6 +61,20 @@ def run(options: Options, *, bucket: str, outputs: list[str], as_json: bool) -> 
                 export_image(BucketReader(store), result.repository, result.digest, file)
         report = document(target, result, store, account)
     typer.echo(json.dumps(report, indent=2) if as_json else summary(report, files))
+
+
+@contextmanager
+def without_caches_told() -> Iterator[None]:
+    """Where a binary cache cannot be reached, say how to do without: no network, no operator."""
+    try:
+        yield
+    except Retryable as error:
+        if error.reason is Reason.SUBSTITUTER_UNAVAILABLE:
+            error.hint = (
+                "Try again; or do without binary caches, with what this machine's store has or "
+                'builds: add --substituters ""'
+            )
+        raise
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from rich.text import Text
 from niximage.builder.local import plan_image
 from niximage.builder.prepare import PreparedImage
 from niximage.builder.progress import size
-from niximage.cli.build import opened
+from niximage.cli.build import opened, without_caches_told
 from niximage.cli.progress import watching
 from niximage.cli.wanted import Options, wanted
 from niximage.image.closure import store_path_name
@@ -30,7 +30,7 @@ def run(options: Options, *, bucket: str, as_json: bool) -> None:
         Terminal: the options, the source or the packages are at fault.
         Retryable: the world was in the way.
     """
-    with watching() as account, opened(bucket) as store:
+    with watching() as account, opened(bucket) as store, without_caches_told():
         target = wanted(options)
         planned = plan_image(
             target.image,
