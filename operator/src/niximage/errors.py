@@ -58,6 +58,7 @@ class Reason(enum.StrEnum):
     CLUSTER_UNAVAILABLE = "ClusterUnavailable"
     BUILD_INTERRUPTED = "BuildInterrupted"
     REMOVAL_FAILED = "RemovalFailed"
+    CONFIG_MAP_TAKEN = "ConfigMapTaken"
     RESULT_INVALID = "ResultInvalid"
     INTERNAL_ERROR = "InternalError"
 

@@ -59,6 +59,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"source": {"git": {**GIT, "path": "a/../.."}}},
         "path must stay inside the source",
     ),
+    "a name for the ConfigMap": ({"output": {"configMap": "mine"}}, "spec.output.configMap"),
     "a deletion policy of volumes": (
         {"output": {"deletionPolicy": "Recycle"}},
         '"Retain", "Delete"',

@@ -35,6 +35,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "revision and hash": {
         "source": {"nixpkgs": {"revision": "a" * 40, "narHash": f"sha256-{'A' * 43}="}}
     },
+    "a ConfigMap": {"output": {"configMap": True}},
     "deletion": {"output": {"deletionPolicy": "Delete"}},
     "tags": {"output": {"tags": ["stable", "v1.2_3-x"], "expectedDigest": f"sha256:{'a' * 64}"}},
     "git": {"source": {"git": GIT}},

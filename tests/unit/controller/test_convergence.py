@@ -27,6 +27,7 @@ SPECS: list[dict[str, Any]] = [
         {"suspend": True},
         {"build": {"retry": {"limit": 1}}},
         {"output": {"deletionPolicy": "Delete"}},
+        {"output": {"configMap": True}},
     )
 ]
 ENDS = ["succeeds", "succeeds", "lies", "fails", "is evicted", "runs out of memory"]
@@ -141,7 +142,7 @@ class Convergence(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         self.world.let_go()
-        self.world.apply(SPECS[0])
+        self.world.apply({**SPECS[0], "output": {"configMap": True}})
         image = self.world.settle()
         assert not image["metadata"].get("finalizers")
         told = {c["type"]: c["status"] for c in image["status"]["conditions"]}
@@ -155,6 +156,10 @@ class Convergence(RuleBasedStateMachine):
         expected = input_hash(NixImage.model_validate(image), pinned(self.world.revision))
         assert image["status"]["artifact"]["inputHash"] == expected
         assert image["status"]["observedGeneration"] == image["metadata"]["generation"]
+        assert self.world.config_maps["web-image"]["data"]["digest"] == image["status"]["digest"]
+        self.world.apply(SPECS[0])
+        assert "configMap" not in self.world.settle()["status"]
+        assert self.world.config_maps == {}
         assert self.world.live_jobs() == []
         assert "currentBuild" not in image["status"]
 

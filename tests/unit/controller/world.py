@@ -15,6 +15,7 @@ from niximage.api.build import BuildFailure, BuildRequest, PinnedSource, Publish
 from niximage.bucket.remove import Removed
 from niximage.controller.cache import Cache, CachedImage, Key
 from niximage.controller.client import Conflict, NotThere
+from niximage.controller.config_map import ConfigMaps
 from niximage.controller.looks import Looks
 from niximage.controller.metrics import Metrics
 from niximage.controller.progress import ProgressReader
@@ -48,6 +49,7 @@ class World:
         self.jobs: dict[str, Json] = {}
         self.outcomes: dict[str, Json] = {}  # of pods, by the Job's uid
         self.bucket: dict[str, Published] = {}
+        self.config_maps: dict[str, Json] = {}
         self.removed = ""  # the uid of the image whose repository was removed last
         self.faults: list[str] = []  # what becomes of the next calls, the last first
         self.calls_left: int | None = None
@@ -70,6 +72,7 @@ class World:
             resolver=resolver,
             turns=self.turns,
             progress=ProgressReader(self, self.seconds),
+            config_maps=ConfigMaps(self, self.seconds),
         )
         self.reconciler = Reconciler(
             cache=self.cache,
@@ -146,6 +149,7 @@ class World:
         assert self.image is not None
         self.tell("image", "DELETED", self.image)
         self.image = None
+        self.config_maps = {}
         for name in list(self.jobs):
             self.drop_job(name)
 
@@ -234,6 +238,29 @@ class World:
     def _after(self, fault: str) -> None:
         if fault == "lost reply":
             raise Retryable(Reason.CLUSTER_UNAVAILABLE, "timeout")
+
+    async def call(
+        self, method: str, path: str, *, body: Json | None = None, content: str = ""
+    ) -> Json:
+        """ConfigMaps: what is there of them."""
+        fault = self._call()
+        name = path.rpartition("/")[2]
+        if method == "POST":
+            assert body is not None
+            if body["metadata"]["name"] in self.config_maps:
+                raise Conflict(Reason.CLUSTER_UNAVAILABLE, "409")
+            found = {**body, "metadata": {**body["metadata"], "uid": f"c-{next(self.numbers)}"}}
+        elif name not in self.config_maps:
+            raise NotThere(Reason.CLUSTER_UNAVAILABLE, "404")
+        elif method == "DELETE":
+            return self.config_maps.pop(name)
+        else:
+            found = _merged(self.config_maps[name], body or {})
+        if method != "GET":
+            found["metadata"]["resourceVersion"] = str(next(self.numbers))
+            self.config_maps[found["metadata"]["name"]] = found
+        self._after(fault)
+        return copy.deepcopy(found)
 
     async def list_images(self) -> list[Json]:
         raise NotImplementedError

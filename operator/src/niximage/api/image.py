@@ -80,6 +80,11 @@ class NixImage(Model):
         """The image's repository in the registry: `<namespace>/<name or output.repository>`."""
         return f"{self.metadata.namespace}/{self.spec.output.repository or self.metadata.name}"
 
+    @property
+    def config_map_name(self) -> str:
+        """The name of the ConfigMap that names the image, where the spec wants one."""
+        return f"{self.metadata.name}-image"
+
 
 def load_file(text: str | bytes, where: str) -> NixImage:
     """Read a NixImage from YAML, as strictly as the API server with field validation on.

@@ -146,6 +146,13 @@ class Output(Model):
         default=None,
         description="The digest that the image must have; any other is not taken, and stalls.",
     )
+    config_map: bool = Field(
+        default=False,
+        description="Publishes a ConfigMap `<name>-image` with `image`, `digest` and `revision`, "
+        "for Flux's `substituteFrom` and for all who cannot read a status. It belongs to the "
+        "NixImage, has the label `reconcile.fluxcd.io/watch: Enabled`, and changes only when the "
+        "digest does.",
+    )
     deletion_policy: Literal["Retain", "Delete"] = Field(
         default="Retain",
         description="What becomes of the repository when the NixImage is deleted: `Retain` leaves "

@@ -165,6 +165,9 @@ class NixImageStatus(Model):
         default=None, description="The last good image, by digest: what a pod should name."
     )
     digest: Annotated[str, Field(max_length=71)] | None = None
+    config_map: Annotated[str, Field(max_length=63)] | None = Field(
+        default=None, description="The ConfigMap that names the image, where the spec wants one."
+    )
     source: SourceStatus | None = None
     artifact: Artifact | None = None
     current_build: CurrentBuild | None = None

@@ -56,6 +56,12 @@ class NotAllowed(Retryable):
 class Cluster(Protocol):
     """What the operator asks of a cluster."""
 
+    async def call(
+        self, method: str, path: str, *, body: Json | None = None, content: str = "application/json"
+    ) -> Json:
+        """Ask for something that has no method of its own."""
+        ...
+
     async def list_images(self) -> list[Json]:
         """All NixImages that are watched."""
         ...

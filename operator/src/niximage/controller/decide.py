@@ -43,6 +43,7 @@ from niximage.controller.views import (
     DeleteJob,
     FindBase,
     FindPublished,
+    HideImage,
     JobState,
     JobView,
     MoveTags,
@@ -52,6 +53,7 @@ from niximage.controller.views import (
     ReadOutcome,
     ReadProgress,
     Resolve,
+    ShowImage,
     TakeTurn,
     Turn,
     Urgency,
@@ -348,6 +350,29 @@ def _tagged(
                 return Decision(looks=(move,))
         artifact = status.artifact.model_copy(update={"tags": tags})
         status = status.model_copy(update={"artifact": artifact})
+    return _shown(case, status, source, job)
+
+
+def _shown(
+    case: Case, status: NixImageStatus, source: SourceStatus, job: JobView | None
+) -> Decision:
+    """The ConfigMap follows the image, and the status follows the ConfigMap."""
+    assert status.artifact is not None
+    assert status.digest is not None
+    name = case.image.config_map_name
+    wants = case.image.spec.output.config_map
+    look = (
+        ShowImage(name, status.image or "", status.digest, status.artifact.revision)
+        if wants
+        else HideImage(name)
+    )
+    if wants or status.config_map is not None:
+        match case.observed.shown:
+            case NixImageError() as error:
+                return failed(case, error, source, "")
+            case shown if shown != look:
+                return Decision(looks=(look,))
+        status = status.model_copy(update={"config_map": name if wants else None})
     return answers.ready(case, status, source, job)
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from niximage.api.base import seconds
 from niximage.api.build import BuildRequest
+from niximage.api.image import NixImage
 from niximage.bucket.evaluations import find_evaluation
 from niximage.bucket.images import read_manifest
 from niximage.bucket.known import find_image
@@ -18,6 +19,7 @@ from niximage.controller.bases import find_base
 from niximage.controller.build_log import keep_log
 from niximage.controller.cache import Cache, CachedImage
 from niximage.controller.client import Cluster
+from niximage.controller.config_map import ConfigMaps
 from niximage.controller.outcome import newest, outcome
 from niximage.controller.progress import ProgressReader
 from niximage.controller.resolver import Question, Resolver
@@ -27,6 +29,7 @@ from niximage.controller.views import (
     Absent,
     FindBase,
     FindPublished,
+    HideImage,
     JobView,
     Look,
     MoveTags,
@@ -36,6 +39,7 @@ from niximage.controller.views import (
     ReadProgress,
     RemoveRepository,
     Resolve,
+    ShowImage,
     TakeTurn,
 )
 from niximage.errors import NixImageError, Reason, Retryable
@@ -57,6 +61,7 @@ class Looks:
         resolver: Resolver,
         turns: Turns,
         progress: ProgressReader,
+        config_maps: ConfigMaps,
     ) -> None:
         self._cache = cache
         self._cluster = cluster
@@ -64,6 +69,7 @@ class Looks:
         self._resolver = resolver
         self._turns = turns
         self._progress = progress
+        self._config_maps = config_maps
 
     async def look(
         self, look: Look, cached: CachedImage, observed: Observed, settings: Settings
@@ -96,6 +102,8 @@ class Looks:
                 return replace(observed, progress=await self._progress.read(job))
             case MoveTags():
                 return replace(observed, tagged=await self._move_tags(look, image.repository))
+            case ShowImage() | HideImage():
+                return replace(observed, shown=await self._config_map(look, image))
             case RemoveRepository():
                 return replace(observed, removed=await self._remove(look))
             case TakeTurn():
@@ -143,6 +151,19 @@ class Looks:
         except NixImageError as error:
             return error
         return move
+
+    async def _config_map(
+        self, look: ShowImage | HideImage, image: NixImage
+    ) -> ShowImage | HideImage | NixImageError:
+        try:
+            match look:
+                case ShowImage():
+                    await self._config_maps.show(image, look)
+                case HideImage():
+                    await self._config_maps.hide(image, look)
+        except NixImageError as error:
+            return error
+        return look
 
     async def _remove(self, look: RemoveRepository) -> Removed | NixImageError:
         try:

@@ -37,6 +37,7 @@ RIGHTS: Final = (
     *(Right(verb, "batch", "jobs") for verb in ("get", "list", "watch", "create", "delete")),
     Right("list", "", "pods"),
     Right("get", "", "pods", "log"),
+    *(Right(verb, "", "configmaps") for verb in ("get", "create", "patch", "delete")),
     Right("create", "events.k8s.io", "events"),
 )
 

@@ -17,6 +17,7 @@ from niximage.api.image import PLURAL, explain
 from niximage.bucket.store import ObjectStore
 from niximage.controller.cache import Cache, CachedImage, Key
 from niximage.controller.client import ApiServer, Conflict, NotThere
+from niximage.controller.config_map import ConfigMaps
 from niximage.controller.health import Health, serve_health
 from niximage.controller.informer import watch
 from niximage.controller.lease import Lease
@@ -68,6 +69,7 @@ class Operator:
             resolver=resolver,
             turns=self._turns,
             progress=ProgressReader(cluster),
+            config_maps=ConfigMaps(cluster),
         )
         self._reconciler = Reconciler(
             cache=self._cache, cluster=cluster, looks=looks, settings=settings, metrics=metrics

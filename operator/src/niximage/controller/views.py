@@ -221,6 +221,30 @@ class RemoveRepository:
 
 
 @dataclass(frozen=True, slots=True)
+class ShowImage:
+    """See that a ConfigMap names the image.
+
+    Attributes:
+        name: the ConfigMap's.
+        image: with registry and digest, as pods name it.
+        digest: the image's.
+        revision: of its source.
+    """
+
+    name: str
+    image: str
+    digest: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class HideImage:
+    """See that the image's ConfigMap is gone."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """What is known of one image's surroundings; None is: not looked at in this pass.
 
@@ -235,6 +259,7 @@ class Observed:
         turn: whether a build may start now.
         progress: how far the live Job is.
         tagged: which tags were moved.
+        shown: what was seen to of the image's ConfigMap.
         sharers: the other NixImages of its repository.
         removed: what of its repository was removed from the bucket.
         refused: why the last action on the cluster failed.
@@ -251,6 +276,7 @@ class Observed:
     turn: Turn | Queued | None = None
     progress: Progress | Absent | None = None
     tagged: MoveTags | NixImageError | None = None
+    shown: ShowImage | HideImage | NixImageError | None = None
     removed: Removed | NixImageError | None = None
     refused: NixImageError | None = None
 
@@ -339,6 +365,8 @@ Look = (
     | ReadProgress
     | TakeTurn
     | MoveTags
+    | ShowImage
+    | HideImage
     | RemoveRepository
 )
 Effect = CreateJob | DeleteJob | SetFinalizers
