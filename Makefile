@@ -71,6 +71,14 @@ cluster-up: ## Start a local Kubernetes; kubeconfig at .cluster/kubeconfig
 cluster-down: ## Remove it with all its traces
 	@python3 cluster down
 
+.PHONY: soak
+DURATION = 30m
+SEED = $(shell date +%s)
+soak: prepare ## Let everything go wrong for DURATION=30m, and see that every image arrives
+	@folder=$$(mktemp -d -t niximage-soak-XXXXXX) && echo "logs in $$folder" && \
+	PYTHONPATH=tests:. $(RUN) python -m integration.controller.soak \
+	  --duration $(DURATION) --seed $(SEED) --folder $$folder
+
 .PHONY: bench
 bench: ## Measure against the alternatives, in the same run; some ten minutes
 	@.ci/packages gzip openssl zstd

@@ -16,7 +16,17 @@ from typing import Any, Final
 
 from bench import goals
 
-NAMES = ("gateway", "gc", "nar", "narinfos", "packing", "planner", "publish", "substitution")
+NAMES = (
+    "gateway",
+    "gc",
+    "nar",
+    "narinfos",
+    "packing",
+    "planner",
+    "publish",
+    "scale",
+    "substitution",
+)
 RESULTS: Final = Path(__file__).with_name("results.json")
 TABLES: Final = Path(__file__).with_name("results.md")
 

@@ -22,6 +22,10 @@ STRAIGHT_WALL: Final = {"zstd": 0.5, "xz": 0.65}  # of nix copy and packing, by 
 STRAIGHT_WRITTEN: Final = 0.3
 NARINFO_SECONDS: Final = 1
 PUBLISH_MEMORY: Final = 400 << 20
+FIRST_DECISIONS: Final = 60  # seconds after a restart
+RESTART_MEMORY: Final = 300  # MiB
+IDLE_MEMORY: Final = 150  # MiB
+CAPS: Final = (20, 5)  # builds at once, and in a namespace: the operator's defaults
 
 Goal = tuple[str, str, bool]
 """What is promised, what was measured, whether that keeps it."""
@@ -34,6 +38,7 @@ def table(results: Mapping[str, Any]) -> str:
         *(_gc(results["gc"]) if "gc" in results else ()),
         *(_packing(results["packing"]) if "packing" in results else ()),
         *(_planner(results["planner"]) if "planner" in results else ()),
+        *(_scale(results["scale"]) if "scale" in results else ()),
         *(_substitution(results["substitution"]) if "substitution" in results else ()),
         *(_narinfos(results["narinfos"]) if "narinfos" in results else ()),
         *(_publish(results["publish"]) if "publish" in results else ()),
@@ -111,6 +116,34 @@ def _planner(results: Mapping[str, Any]) -> Iterator[Goal]:
     for paths, seconds in results["seconds"].items():
         met = seconds <= PLAN_SECONDS
         yield f"{paths} paths planned in ≤ {PLAN_SECONDS} s of CPU", f"{seconds:.1f} s", met
+
+
+def _scale(results: Mapping[str, Any]) -> Iterator[Goal]:
+    size = max(results["fleets"], key=int)
+    restart = results["fleets"][size]["restart"]
+    name = f"a restart over {int(size):,} ready images"
+    yield f"{name} writes nothing", f"{restart['writes']} writes", restart["writes"] == 0
+    decided = restart["decided"]
+    goal = f"{name}: first decisions within {FIRST_DECISIONS} s"
+    yield goal, f"{decided:.1f} s", decided <= FIRST_DECISIONS
+    peak = restart["peak"]
+    yield f"{name} takes ≤ {RESTART_MEMORY} MiB", f"{peak:.0f} MiB", peak <= RESTART_MEMORY
+    for few, fleet in results["fleets"].items():
+        if "idle" not in fleet:
+            continue
+        idle, name = fleet["idle"], f"{int(few):,} idle images"
+        yield f"{name}: no writes", f"{idle['writes']} writes", idle["writes"] == 0
+        asked, most = idle["resolves"], idle["refs"] * (idle["seconds"] // 60 + 1)
+        yield f"{name}: a ref is asked for once an interval", f"{asked} times", asked <= most
+        met = idle["rss"] <= IDLE_MEMORY
+        yield f"{name} take ≤ {IDLE_MEMORY} MiB", f"{idle['rss']:.0f} MiB", met
+    moving = results["moving"]
+    most = (moving["most_at_once"], moving["most_in_namespace"])
+    met = most[0] <= CAPS[0] and most[1] <= CAPS[1]
+    yield f"a moved channel: at most {CAPS[0]} builds, {CAPS[1]} in a namespace", f"{most}", met
+    least = moving["least_share"]
+    goal = "a moved channel: when half is done, each namespace has ≥ a quarter done"
+    yield goal, f"{least:.0%}", least >= 0.25  # noqa: PLR2004 (as the goal says)
 
 
 def _substitution(results: Mapping[str, Any]) -> Iterator[Goal]:

@@ -14,6 +14,7 @@ import ssl
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from aiohttp import web
 
 READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOP: Final = frozenset({"host", "connection", "transfer-encoding", "content-length", "keep-alive"})
+KEPT: Final = 10_000  # requests that are remembered
 _LIMIT: Final = 64 << 20  # bytes of a request
 _STATUS: Final = {
     409: ("Conflict", "the object has been modified"),
@@ -66,6 +68,7 @@ class Fault:
         lost: whether the connection ends without the answer, after the API server gave it.
         before: called before the API server is asked.
         after: called once it has answered, before that answer goes out.
+        watches: whether it is for watches only.
         times: how many requests are left to meet it.
     """
 
@@ -76,6 +79,7 @@ class Fault:
     lost: bool = False
     before: Callable[[Request], None] | None = None
     after: Callable[[Request], None] | None = None
+    watches: bool = False
     times: int = 1
 
     def meets(self, request: Request) -> bool:
@@ -94,7 +98,8 @@ class FaultProxy:
             kubeconfig: of the API server, with a client certificate.
         """
         self.upstream, self._tls = server_of(kubeconfig)
-        self.seen: list[tuple[Request, int]] = []  # what was asked, and the answer's status
+        self.seen: deque[tuple[Request, int]] = deque(maxlen=KEPT)  # and the answer's status
+        self.listener: Callable[[Request], None] = lambda _: None  # told of each request
         self._faults: list[Fault] = []
         self._watches: dict[asyncio.Transport, asyncio.Task[Any]] = {}
         self._loop = asyncio.new_event_loop()
@@ -205,6 +210,7 @@ class FaultProxy:
 
     async def _answer(self, given: web.Request) -> web.StreamResponse:
         request = Request(given.method, given.path, dict(given.query), await given.read())
+        self.listener(request)
         fault = self._fault_of(request) or Fault("", "")
         if fault.before is not None:
             await asyncio.to_thread(fault.before, request)

@@ -1,25 +1,20 @@
 """A real API server, a real Git server, a real bucket, and the operator as a process."""
 
 import contextlib
-import functools
-import http.server
 import itertools
-import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from integration.tiny import tiny_image
 from niximage.bucket import open_store
-from niximage.bucket.records import BuildRecord, save_build
+from support.git_server import GitServer
 from support.kubernetes import Cluster, Json, conditions, eventually
+from support.node import publish, request_of
 
 _numbers = itertools.count(1)
 
@@ -33,64 +28,6 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     # The next test's operator must not find what this one left.
     cluster.do("delete", "niximages", "--all", "-n", name)
     cluster.do("delete", "namespace", name, "--wait=false")
-
-
-class GitServer:
-    """A Git repository with the branch nixos-26.05, over plain HTTP."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._bare = folder / "set.git"
-        self._server: http.server.ThreadingHTTPServer | None = None
-        self._port = 0
-        self._git("init", "-q", "--bare", "-b", "nixos-26.05", str(self._bare))
-        self.commit("first")
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/set.git"
-
-    def commit(self, message: str) -> str:
-        """Move the branch by one commit; returns its name."""
-        git = functools.partial(self._git, "--git-dir", str(self._bare))
-        tree = git("hash-object", "-t", "tree", "-w", "--stdin")
-        commit = git("commit-tree", tree, "-m", message)
-        git("update-ref", "refs/heads/nixos-26.05", commit)
-        git("update-server-info")
-        return commit
-
-    def _git(self, *args: str) -> str:
-        who = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org"}
-        who |= {k.replace("AUTHOR", "COMMITTER"): v for k, v in who.items()}
-        done = subprocess.run(
-            ["git", *args],
-            input="",
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
-            env={**os.environ, **who},
-        )
-        return done.stdout.strip()
-
-    def start(self) -> None:
-        """Answer, at the same port as before."""
-        handler = functools.partial(_Quiet, directory=str(self._folder))
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", self._port), handler)
-        self._port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        """Refuse connections."""
-        assert self._server is not None
-        self._server.shutdown()
-        self._server.server_close()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
-        """Say nothing."""
 
 
 @pytest.fixture
@@ -180,37 +117,11 @@ class Operator:
 
     def publish(self, job: Json, *, content: bytes = b"hello\n") -> Json:
         """Do what the Job's pod would do: publish an image and its record; the result."""
-        environment = job["spec"]["template"]["spec"]["containers"][0]["env"]
-        request = json.loads(
-            next(e["value"] for e in environment if e["name"] == "NIXIMAGE_REQUEST")
-        )
-        image = tiny_image(content)
         store = open_store(self.bucket)
         try:
-            digest = image.publish(store, request["repository"]).digest
-            size = sum(d.size for d in image.blobs)
-            record = BuildRecord(
-                digest=digest,
-                size=size,
-                repository=request["repository"],
-                layers=1,
-                reused_layers=0,
-                reused_size=0,
-                revision=request["source"]["revision"],
-            )
-            save_build(store, request["namespace"], request["inputHash"], record)
+            return publish(store, request_of(job["spec"]["template"]), content)
         finally:
             store.close()
-        return {
-            "v": 1,
-            "inputHash": request["inputHash"],
-            "repository": request["repository"],
-            "digest": digest,
-            "layers": 1,
-            "size": size,
-            "reusedLayers": 0,
-            "reusedSize": 0,
-        }
 
     def end_job(self, job: Json, *, code: int, message: str, step: str = "publish") -> None:
         """Do what kubelet and Job controller would do when a step has ended."""

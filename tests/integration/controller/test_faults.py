@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from integration.controller.conftest import GitServer, Operator
+from integration.controller.conftest import Operator
+from support.git_server import GitServer
 from support.kubernetes import Cluster, Json, conditions, eventually, nix_image
 from support.proxy import Fault, FaultProxy
 

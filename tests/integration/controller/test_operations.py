@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from integration.conftest import free_port
-from integration.controller.conftest import GitServer, Operator
+from integration.controller.conftest import Operator
+from support.git_server import GitServer
 from support.kubernetes import Cluster, conditions, eventually, nix_image
 
 
