@@ -132,6 +132,13 @@ def test_the_status_of_a_good_image_tells_of_its_layers_and_what_was_reused() ->
     assert "Ready       True     Succeeded   1h      12 layers" in text
 
 
+def test_the_status_of_an_image_for_several_platforms_names_them() -> None:
+    platforms = {**ARTIFACT, "platforms": ["linux/amd64", "linux/arm64"]}
+    text = plain(*image_status(ready(artifact=platforms), NOW, packages=["hello"]))
+    assert "Platforms: linux/amd64, linux/arm64" in " ".join(text.split())
+    assert "Platforms" not in plain(*image_status(ready(), NOW, packages=["hello"]))
+
+
 def test_the_status_of_a_build_shows_how_far_it_is() -> None:
     progress = {"phase": "realise", "done": 12, "total": 40, "message": "building gcc"}
     build = {

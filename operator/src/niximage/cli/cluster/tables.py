@@ -129,6 +129,8 @@ def _artifact_lines(artifact: Artifact, now: dt.datetime) -> list[tuple[str, Cel
         ("Layers:", f"{artifact.layers}, {size(artifact.size)}; {reused}, {new} new"),
         ("Revision:", f"{artifact.revision}, published {age(artifact.last_update_time, now)} ago"),
     ]
+    if len(artifact.platforms) > 1:
+        lines.insert(0, ("Platforms:", ", ".join(artifact.platforms)))
     if artifact.tags:
         lines.append(("Tags:", ", ".join(artifact.tags)))
     return lines
