@@ -64,7 +64,9 @@ class SourceStatus(Model):
 class Artifact(Model):
     """What the published image is made of."""
 
-    input_hash: Annotated[str, Field(max_length=64)]
+    input_hash: Annotated[str, Field(max_length=64)] = Field(
+        description="What the image was made from; a tag of this name names it, too."
+    )
     revision: Annotated[str, Field(max_length=64)]
     platforms: Annotated[
         list[Annotated[str, Field(max_length=32)]],

@@ -1,4 +1,4 @@
-"""`niximage build` and `niximage plan`: an image without a cluster."""
+"""`niximage build`, `niximage plan` and `niximage tag`: an image without a cluster."""
 
 from pathlib import Path
 from typing import Annotated
@@ -175,3 +175,51 @@ def plan(
     )
     with told():
         command.run(options, bucket=bucket, as_json=as_json)
+
+
+def tag(
+    *,
+    file: Annotated[
+        Path,
+        typer.Option("--file", "-f", exists=True, dir_okay=False, help="A NixImage, as YAML."),
+    ],
+    base: BaseOption = None,
+    registry: Annotated[
+        str,
+        typer.Option(
+            envvar="NIXIMAGE_REGISTRY", help="Host and port that nodes pull from, to go in front."
+        ),
+    ] = "",
+    as_json: AsJson = False,
+    nixpkgs_url: NixpkgsUrl = NIXPKGS,
+    platform: PlatformOption = None,
+    credentials: CredentialsFolder = None,
+    allow_file: AllowFile = False,
+) -> None:
+    """Print the name that an image gets from its inputs alone, before it is built.
+
+    Each image has its input hash as a tag. With a source that is pinned, a manifest can name
+    the image beside the NixImage that makes it.
+    """
+    from niximage.cli import tag as command
+    from niximage.cli.wanted import Options
+
+    options = Options(
+        file=file,
+        packages=(),
+        source=None,
+        path=".",
+        attr=None,
+        channel=None,
+        name=None,
+        base=base,
+        nixpkgs_url=nixpkgs_url,
+        substituters=(),
+        trusted_public_keys=(),
+        local_builds=True,
+        platforms=tuple(platform or ()),
+        allow_file=allow_file,
+        credentials=credentials,
+    )
+    with told():
+        command.run(options, registry=registry, as_json=as_json)
