@@ -63,6 +63,7 @@ def start_services(kubectl: Kubectl, image: str) -> dict[str, str]:
 def install_operator(helm: Helm, image: str, registry_port: int, addresses: dict[str, str]) -> None:
     """Install the chart with this cluster's settings."""
     repository, _, tag = image.rpartition(":")
+    services = {"matchLabels": {"kubernetes.io/metadata.name": SERVICES}}
     values: Json = {
         "image": {"repository": repository, "tag": tag},
         "crds": {"keep": False},  # what the demo made, it removes
@@ -73,6 +74,7 @@ def install_operator(helm: Helm, image: str, registry_port: int, addresses: dict
             "trustedPublicKeys": [],
         },
         "gateway": {"hostPort": registry_port},
+        "networkPolicies": {"extraEgress": [{"to": [{"namespaceSelector": services}]}]},
     }
     helm(
         *("upgrade", "--install", RELEASE, CHART, "--namespace", SYSTEM, "--create-namespace"),

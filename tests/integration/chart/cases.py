@@ -21,6 +21,13 @@ CASES: Final[dict[str, Json]] = {
     "claim": {
         "bucket": {"url": "file:///srv/images", "claimName": "images"},
         "gc": {"enabled": True},
+        "metrics": {
+            "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+            "serviceMonitor": {"enabled": True, "relabelings": [{"action": "labeldrop"}]},
+            "prometheusRule": {"enabled": True, "extraGroups": [{"name": "own", "rules": []}]},
+            "dashboard": {"enabled": True, "namespace": "monitoring"},
+        },
+        "defaultBuildClass": {"enabled": True, "spec": {"localBuilds": "Forbidden"}},
     },
     "replicas": {
         "bucket": {"url": "gs://images"},
@@ -77,10 +84,20 @@ CASES: Final[dict[str, Json]] = {
             "auth": {"mode": "kubernetes", "audience": "niximage"},
             "service": {"type": "LoadBalancer", "port": 443, "annotations": {"a": "b"}},
         },
+        "metrics": {
+            "podMonitor": {"enabled": True},
+            "serviceMonitor": {"enabled": True},
+        },
+        "networkPolicies": {
+            "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
+            "extraEgress": [{"to": [{"namespaceSelector": {"matchLabels": {"name": "git"}}}]}],
+            "builds": {"allowMetadataServer": True},
+        },
     },
     "namespaced": {
         "bucket": {"url": "gs://images"},
         "watchNamespaces": ["team-a", "team-b"],
+        "networkPolicies": {"enabled": False},
         "aggregateRoles": {"enabled": False},
         "crds": {"enabled": False},
         "operator": {"replicas": 2},
