@@ -15,7 +15,6 @@ from support.kubernetes import Cluster, eventually, nix_image
 
 DEPLOY = Path(__file__).parent / "older" / "deploy.yaml"
 """What there was before the chart."""
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
 class Helm:
@@ -73,6 +72,15 @@ def image(cluster: Cluster) -> Iterator[Json]:
     found = cluster.get("niximage", "web", namespace)
     assert found is not None
     yield found
+    cluster.do("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def restricted(cluster: Cluster) -> Iterator[str]:
+    """A namespace that takes Restricted pods only."""
+    namespace = f"restricted-{secrets.token_hex(4)}"
+    make_namespace(cluster, namespace, {"pod-security.kubernetes.io/enforce": "restricted"})
+    yield namespace
     cluster.do("delete", "namespace", namespace, "--wait=false")
 
 
@@ -149,17 +157,16 @@ def test_a_release_goes_from_any_values_to_any_others_and_back(
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_api_server_takes_pods_of_the_restricted_profile(
-    cluster: Cluster, render: Render, releases: Helm, case: str
+    cluster: Cluster, render: Render, restricted: str, case: str
 ) -> None:
     """Its own judgement of each pod, alone: nothing is made."""
-    make_namespace(cluster, releases.namespace, RESTRICTED)
     for component, template in render(CASES[case]).pods().items():
         spec = {**template["spec"], "serviceAccountName": "default"}
         spec.pop("priorityClassName", None)  # kept for a namespace of Kubernetes' own
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": component, "namespace": releases.namespace},
+            "metadata": {"name": component, "namespace": restricted},
             "spec": spec,
         }
 
