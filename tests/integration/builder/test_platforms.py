@@ -263,11 +263,21 @@ def test_a_base_of_a_registry_is_taken_for_each_platform(
         image.publish(elsewhere.store, "library/debian")
     whole = publish_document(elsewhere.store, "library/debian", index(*images))
     part = publish_document(elsewhere.store, "library/debian", index(images[1]))
+    alone = images[1][0]
     with running(elsewhere.store) as registry:
         name = f"{registry.address}/library/debian"
         result = build(two, bucket, base=PinnedBase(image=name, digest=whole))
-        with pytest.raises(Terminal, match="is for linux/amd64, not for linux/arm64"):
-            build(two, bucket, base=PinnedBase(image=name, digest=part))
+        # Told before a layer is fetched, whether an index lacks it or the image is not for it.
+        for layer in alone.layers:
+            elsewhere.blob(layer).unlink()
+        for digest in (part, alone.digest):
+            with pytest.raises(Terminal, match="is for linux/amd64, not for linux/arm64"):
+                build(
+                    two,
+                    bucket,
+                    platforms=(ARM64,),
+                    base=PinnedBase(image=name, digest=digest),
+                )
     found = members(bucket, result)
     for image, architecture in images:
         assert bucket.layers(found[f"linux/{architecture}"])[:3] == image.layers

@@ -70,10 +70,12 @@ def _together(wrong: Mapping[Platform, Terminal], count: int) -> Terminal:
     first, *others = wrong.values()
     if len(wrong) == count and all(str(each) == str(first) for each in others):
         return first
+    alike = all(each.hint == first.hint for each in others)
+    told = {platform: each.message if alike else str(each) for platform, each in wrong.items()}
     return Terminal(
         first.reason,
-        "\n".join(f"for {platform}: {error.message}" for platform, error in wrong.items()),
-        hint=first.hint if all(each.hint == first.hint for each in others) else "",
+        "\n".join(f"for {platform}: {words}" for platform, words in told.items()),
+        hint=first.hint if alike else "",
         derivation=first.derivation,
         log_tail=first.log_tail,
     )

@@ -17,7 +17,12 @@ from typing import Final
 
 from niximage.api.build import PinnedBase
 from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
-from niximage.image.base import BaseManifest, choose_manifest, read_base_manifest
+from niximage.image.base import (
+    BaseManifest,
+    choose_manifest,
+    read_base_config,
+    read_base_manifest,
+)
 from niximage.image.descriptor import Descriptor
 
 TIMEOUT: Final = 1800.0  # seconds for all of an image
@@ -94,12 +99,14 @@ def fetch_image(
         digest = chosen
         document = skopeo.document(digest)
     manifest = read_base_manifest(document, str(base))
+    config = skopeo.config(digest)
+    if Descriptor.of(manifest.config.media_type, config) != manifest.config:
+        raise _changed(str(base), f"its config is not {manifest.config.digest}")
+    # Before all that is large: it may be for another platform.
+    read_base_config(config, len(manifest.layers), system, str(base))
     skopeo.copy(digest, folder)
     if (folder / "manifest.json").read_bytes() != document:
         raise _changed(str(base), "the manifest became another one on the way")
-    config = (folder / manifest.config.digest.removeprefix("sha256:")).read_bytes()
-    if Descriptor.of(manifest.config.media_type, config) != manifest.config:
-        raise _changed(str(base), f"its config is not {manifest.config.digest}")
     return FetchedImage(manifest, config, folder)
 
 
@@ -115,6 +122,12 @@ class _Skopeo:
         if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
             raise _changed(self.name, f"the registry answers with another document for {digest}")
         return content
+
+    def config(self, digest: str) -> bytes:
+        """An image's config, not verified."""
+        return self._run(
+            "inspect", "--config", "--raw", self._tls("--tls-verify"), self._at(digest)
+        )
 
     def copy(self, digest: str, folder: Path) -> None:
         """An image's files as they are."""
