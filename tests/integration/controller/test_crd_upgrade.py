@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from niximage.api.crd import nix_image_crd
-from niximage.controller.cache import CachedImage
+from niximage.controller.stored import CachedImage
 from support.kubernetes import Cluster, conditions, eventually, nix_image
 
 FIRST = Path(__file__).parent / "older" / "niximages-first.yaml"

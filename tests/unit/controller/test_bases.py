@@ -6,7 +6,8 @@ import pytest
 
 from niximage.api.build import PinnedBase
 from niximage.controller.bases import find_base
-from niximage.controller.cache import Cache, CachedImage
+from niximage.controller.cache import Cache
+from niximage.controller.stored import CachedImage
 from niximage.controller.views import BaseWanting
 from niximage.errors import Terminal
 from unit.controller.states import DIGEST
@@ -91,6 +92,6 @@ def test_those_based_on_an_image_are_known_as_specs_come_and_go() -> None:
     known.drop_image(("team-a", "api"), "u-api")
     assert known.based_on(base) == frozenset()
     known.begin_list()
-    known.finish_list([CachedImage.from_json(body("new", "base"))], [])
+    known.finish_list([CachedImage.from_json(body("new", "base")).stored], [])
     assert known.based_on(base) == {("team-a", "new")}
     assert known.based_on(("team-a", "alone")) == frozenset()

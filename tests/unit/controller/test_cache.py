@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from niximage.api.image import FINALIZER
-from niximage.controller.cache import Cache, CachedImage
+from niximage.controller.cache import Cache
+from niximage.controller.stored import CachedImage
 from niximage.controller.views import ATTEMPT, JobState, JobView, Sharer
 
 
@@ -121,7 +122,7 @@ def test_a_full_list_removes_what_the_watch_missed() -> None:
     cache.put_image(image("gone", 1))
     cache.put_job(job("gone-1", of="gone"))
     cache.begin_list()
-    changed = cache.finish_list([image("web", 2)], [job("web-1")])
+    changed = cache.finish_list([image("web", 2).stored], [job("web-1")])
     assert changed == {WEB, ("team-a", "gone")}
     assert cache.keys() == [WEB]
     assert cache.jobs(("team-a", "gone")) == ()
@@ -134,7 +135,7 @@ def test_what_happened_during_a_list_is_newer_than_the_list() -> None:
     cache.put_image(image("web", 5))
     cache.put_job(job("web-2"))
     cache.drop_image(("team-a", "old"), "u-1")
-    cache.finish_list([image("web", 4), image("old", 1)], [])
+    cache.finish_list([image("web", 4).stored, image("old", 1).stored], [])
     known = cache.image(WEB)
     assert known is not None
     assert known.metadata["resourceVersion"] == "5"
@@ -187,3 +188,38 @@ def test_an_annotation_that_somebody_made_up_is_no_crash(attempt: str) -> None:
         "annotations": {ATTEMPT: attempt},
     }
     assert JobView.from_json({"metadata": metadata}).attempt == 1
+
+
+def test_only_news_is_news() -> None:
+    cache = Cache()
+    assert cache.put_image(image("web", 10))
+    assert not cache.put_image(image("web", 10)), "the echo of a write, or of a list"
+    assert not cache.put_image(image("web", 9))
+    assert cache.put_image(image("web", 11))
+    assert cache.put_job(job("web-1"))
+    assert not cache.put_job(job("web-1"))
+    assert cache.put_job(replace(job("web-1"), state=JobState.SUCCEEDED))
+    cache.drop_job(job("web-1"))
+    assert not cache.put_job(job("web-1")), "it is gone"
+
+
+def test_what_is_kept_of_an_object_without_a_form_is_enough_to_look_at_it() -> None:
+    cache = Cache()
+    metadata = {"name": "web", "namespace": "team-a", "uid": "u"}
+    for spec in (None, [], {"base": "web", "output": 3, "build": {"className": []}}):
+        broken = {"metadata": metadata, "spec": spec, "status": {"conditions": "none"}}
+        cache.put_image(CachedImage.from_json(broken))
+        known = cache.image(WEB)
+        assert known is not None
+        assert known.image is None
+        assert known.problem
+    assert list(cache.conditions()) == []
+
+
+def test_conditions_are_counted_without_a_parse() -> None:
+    cache = Cache()
+    stored = image("web", 1)
+    told = {"type": "Ready", "status": "True", "reason": "Succeeded"}
+    body = {"metadata": stored.metadata, "spec": SPEC, "status": {"conditions": [told]}}
+    cache.put_image(CachedImage.from_json(body))
+    assert list(cache.conditions()) == [("Ready", "True", "Succeeded")]

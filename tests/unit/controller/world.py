@@ -13,7 +13,7 @@ from typing import Any
 
 from niximage.api.build import BuildFailure, BuildRequest, PinnedSource, PublishResult
 from niximage.bucket.remove import Removed
-from niximage.controller.cache import Cache, CachedImage, Key
+from niximage.controller.cache import Cache
 from niximage.controller.client import Conflict, NotThere
 from niximage.controller.config_map import ConfigMaps
 from niximage.controller.looks import Looks
@@ -21,6 +21,7 @@ from niximage.controller.metrics import Metrics
 from niximage.controller.progress import ProgressReader
 from niximage.controller.reconcile import Reconciler
 from niximage.controller.resolver import Question, Resolver
+from niximage.controller.stored import Key, StoredImage
 from niximage.controller.turns import Turns
 from niximage.controller.views import Absent, JobState, JobView, Published, RemoveRepository
 from niximage.errors import NixImageError, Reason, Retryable
@@ -91,7 +92,9 @@ class World:
     def relist(self) -> None:
         """A full list: it repairs what events did not tell."""
         self.cache.begin_list()
-        images = [CachedImage.from_json(self.image)] if self.image is not None else []
+        images = (
+            [StoredImage.from_json(copy.deepcopy(self.image))] if self.image is not None else []
+        )
         jobs = [JobView.from_json(copy.deepcopy(job)) for job in self.jobs.values()]
         self.cache.finish_list(images, jobs)
 
@@ -213,7 +216,7 @@ class World:
             if event == "DELETED":
                 self.cache.drop_image(KEY, body["metadata"]["uid"])
             else:
-                self.cache.put_image(CachedImage.from_json(body))
+                self.cache.put_image(StoredImage.from_json(body))
         elif event == "DELETED":
             self.cache.drop_job(JobView.from_json(body))
         else:
@@ -262,10 +265,10 @@ class World:
         self._after(fault)
         return copy.deepcopy(found)
 
-    async def list_images(self) -> list[Json]:
+    async def list_images(self, keep: object) -> list[Any]:
         raise NotImplementedError
 
-    async def list_jobs(self) -> list[Json]:
+    async def list_jobs(self, keep: object) -> list[Any]:
         raise NotImplementedError
 
     async def list_classes(self) -> list[Json]:

@@ -181,7 +181,7 @@ def _from_cluster() -> str:
 
     async def ask() -> list[dict[str, Any]]:
         async with ApiServer() as server:
-            return await server.list_images()
+            return await server.list_images(dict)
 
     try:
         text = json.dumps(asyncio.run(ask()))

@@ -23,7 +23,7 @@ In reading order:
 - `events`      what changed from one status to the next
 - `bases`       the NixImage that another is based on
 - `resolver`    revisions of sources, each (url, ref) asked once for all images
-- `queue`, `cache`   which image is next, and what is known of it
+- `queue`, `cache`, `stored`   which image is next, what is known of all, and how one is kept
 - `client`      the API server; the only module that imports the Kubernetes client
 - `informer`    the watch; the only module that imports kopf
 - `lease`, `rights`, `health`, `metrics`   one process among others: may it act, and how is it

@@ -16,11 +16,11 @@ from niximage.api.status import (
     SourceStatus,
 )
 from niximage.controller import conditions as say
-from niximage.controller.cache import CachedImage
 from niximage.controller.case import Case, Decision
 from niximage.controller.conditions import kept
 from niximage.controller.failures import another_chance
 from niximage.controller.history import trimmed, with_build
+from niximage.controller.stored import CachedImage
 from niximage.controller.views import JobState, JobView, Published
 from niximage.controller.words import artifact_words, building_words, pinned_words
 from niximage.errors import Reason, plain_text

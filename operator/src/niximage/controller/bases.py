@@ -2,7 +2,8 @@
 
 from niximage.api.build import PinnedBase
 from niximage.api.status import ConditionType
-from niximage.controller.cache import Cache, Key
+from niximage.controller.cache import Cache
+from niximage.controller.stored import Key
 from niximage.controller.views import BaseWanting
 from niximage.errors import NixImageError, Reason, Terminal, plain_text
 

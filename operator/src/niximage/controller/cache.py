@@ -5,61 +5,20 @@ what is here; what an event changed while that list was under way is newer, and 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-import pydantic
-
 from niximage.api.build_class import NixBuildClass
-from niximage.api.image import FORCE_AT, REQUESTED_AT, NixImage, explain
+from niximage.controller.stored import CachedImage, Key, StoredImage, Told
 from niximage.controller.views import JobView, Sharer
 
-Key = tuple[str, str]
-"""Namespace and name."""
-
-_METADATA: Final = (
-    *("name", "namespace", "uid", "generation", "resourceVersion"),
-    *("deletionTimestamp", "finalizers"),
-)
 REMEMBERED: Final = 10_000  # deleted objects; replies overtake events by seconds, not by more
-
-
-@dataclass(frozen=True, slots=True)
-class CachedImage:
-    """A NixImage as last seen.
-
-    Attributes:
-        image: the parsed object, or None where a stored spec is not one that we understand.
-        problem: what is wrong with it then.
-        metadata: the object's metadata: name, namespace, uid, generation, resourceVersion.
-        status: the stored status, as JSON; what a patch is computed against.
-    """
-
-    image: NixImage | None
-    problem: str
-    metadata: dict[str, Any]
-    status: dict[str, Any]
-
-    @classmethod
-    def from_json(cls, body: dict[str, Any]) -> "CachedImage":
-        """Read a NixImage; never raises, since a stored object may be from another time."""
-        metadata = {k: body["metadata"][k] for k in _METADATA if k in body["metadata"]}
-        annotations = body["metadata"].get("annotations") or {}
-        if told := {k: annotations[k] for k in (REQUESTED_AT, FORCE_AT) if k in annotations}:
-            metadata["annotations"] = told
-        status = dict(body.get("status") or {})
-        document = {"metadata": metadata, "spec": body.get("spec"), "status": status}
-        try:
-            return cls(NixImage.model_validate(document), "", metadata, status)
-        except pydantic.ValidationError as error:
-            return cls(None, explain(error), metadata, status)
 
 
 class Cache:
     """Images by key, Jobs by the key of the image they are labelled with."""
 
     def __init__(self) -> None:
-        self._images: dict[Key, CachedImage] = {}
+        self._images: dict[Key, StoredImage] = {}
         self._jobs: dict[Key, dict[str, JobView]] = {}
         self._based: dict[Key, set[Key]] = {}
         self._sharing: dict[str, set[Key]] = {}  # by repository
@@ -74,7 +33,12 @@ class Cache:
 
     def image(self, key: Key) -> CachedImage | None:
         """An image, or None if there is none of that key."""
-        return self._images.get(key)
+        found = self._images.get(key)
+        return None if found is None else found.open()
+
+    def conditions(self) -> Iterator[Told]:
+        """All conditions of all images."""
+        return (told for image in self._images.values() for told in image.told)
 
     def jobs(self, key: Key) -> tuple[JobView, ...]:
         """The Jobs that carry an image's label, by name."""
@@ -96,36 +60,42 @@ class Cache:
         """The other images that publish to the repository of an image."""
         repository = _repository(self._images.get(key))
         others = sorted(self._sharing.get(repository or "", set()) - {key})
-        found = (self._images[other].image for other in others)
+        found = (self._images[other].open().image for other in others)
         return tuple(Sharer.of(image) for image in found if image is not None)
 
-    def put_image(self, image: CachedImage) -> Key:
-        """Learn of an image from an event or a reply; an older version changes nothing."""
-        key = (image.metadata["namespace"], image.metadata["name"])
-        if image.metadata["uid"] in self._gone:
-            return key
-        self._touched.add(("image", key))
-        before = self._images.get(key)
-        if before is None or _version(before) <= _version(image):
-            self._set(key, image)
-        return key
+    def put_image(self, image: StoredImage | CachedImage) -> bool:
+        """Learn of an image from an event or a reply; an older version changes nothing.
+
+        Returns:
+            Whether it was news.
+        """
+        stored = image.stored if isinstance(image, CachedImage) else image
+        if stored.uid in self._gone:
+            return False
+        self._touched.add(("image", stored.key))
+        before = self._images.get(stored.key)
+        if before is not None and before.version > stored.version:
+            return False
+        self._set(stored.key, stored)
+        return before is None or (before.uid, before.version) != (stored.uid, stored.version)
 
     def drop_image(self, key: Key, uid: str) -> None:
         """Learn that an image is gone; one of the same name that came after it stays."""
         self._touched.add(("image", key))
         self._bury(uid)
         found = self._images.get(key)
-        if found is not None and found.metadata["uid"] == uid:
+        if found is not None and found.uid == uid:
             self._set(key, None)
 
-    def put_job(self, job: JobView) -> Key:
-        """Learn of a Job from an event or a reply; returns the key of its image."""
-        key = (job.namespace, job.image)
+    def put_job(self, job: JobView) -> bool:
+        """Learn of a Job from an event or a reply; returns whether it was news."""
         if job.uid in self._gone:
-            return key
+            return False
         self._touched.add(("job", (job.namespace, job.name)))
-        self._jobs.setdefault(key, {})[job.name] = job
-        return key
+        group = self._jobs.setdefault((job.namespace, job.image), {})
+        before = group.get(job.name)
+        group[job.name] = job
+        return before != job
 
     def drop_job(self, job: JobView) -> Key:
         """Learn that a Job is gone; one of the same name that came after it stays."""
@@ -161,19 +131,15 @@ class Cache:
 
     def _of_class(self, name: str) -> list[Key]:
         """The images that name a class, and those that name none: it may be their default."""
-        return [
-            key
-            for key, found in self._images.items()
-            if found.image is not None and found.image.spec.build.class_name in {None, name}
-        ]
+        return [key for key, found in self._images.items() if found.class_name in {"", name}]
 
     def begin_list(self) -> None:
         """A full list is about to be asked for: events from now on are newer than it."""
         self._touched.clear()
 
-    def finish_list(self, images: list[CachedImage], jobs: list[JobView]) -> set[Key]:
+    def finish_list(self, images: list[StoredImage], jobs: list[JobView]) -> set[Key]:
         """Replace what is known by a full list; returns the keys to look at."""
-        listed = {(i.metadata["namespace"], i.metadata["name"]): i for i in images}
+        listed = {image.key: image for image in images}
         changed = set(listed) | set(self._images)
         for key in changed:
             if ("image", key) in self._touched:
@@ -197,7 +163,7 @@ class Cache:
         if len(self._gone) > REMEMBERED:
             del self._gone[next(iter(self._gone))]
 
-    def _set(self, key: Key, image: CachedImage | None) -> None:
+    def _set(self, key: Key, image: StoredImage | None) -> None:
         """Keep or forget an image, and with it what it is based on, and where it goes."""
         known = self._images.get(key)
         _move(self._based, key, _base_key(known), _base_key(image))
@@ -221,22 +187,11 @@ def _move(index: dict[_Group, set[Key]], key: Key, old: _Group | None, new: _Gro
         index.setdefault(new, set()).add(key)
 
 
-def _repository(image: CachedImage | None) -> str | None:
+def _repository(image: StoredImage | None) -> str | None:
     """The repository that an image publishes to."""
-    return None if image is None or image.image is None else image.image.repository
+    return None if image is None else image.repository
 
 
-def _base_key(image: CachedImage | None) -> Key | None:
+def _base_key(image: StoredImage | None) -> Key | None:
     """The key of the NixImage that an image is based on, if it is."""
-    if image is None or image.image is None:
-        return None
-    base = image.image.spec.base
-    if base is None or base.niximage is None:
-        return None
-    return image.image.metadata.namespace, base.niximage.name
-
-
-def _version(image: CachedImage) -> int:
-    """The resourceVersion as a number; the API server compares them so since 1.35."""
-    version = image.metadata.get("resourceVersion", "")
-    return int(version) if version.isdecimal() else 0
+    return (image.key[0], image.base) if image is not None and image.base else None

@@ -10,10 +10,10 @@ import asyncio
 import base64
 import json
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -39,6 +39,7 @@ _CORE: Final = "/api/v1"
 _EVENTS: Final = "/apis/events.k8s.io/v1"
 
 Json = dict[str, Any]
+Kept = TypeVar("Kept")
 
 
 class Conflict(Retryable):
@@ -62,12 +63,12 @@ class Cluster(Protocol):
         """Ask for something that has no method of its own."""
         ...
 
-    async def list_images(self) -> list[Json]:
-        """All NixImages that are watched."""
+    async def list_images(self, keep: Callable[[Json], Kept]) -> list[Kept]:
+        """What to keep of all NixImages that are watched."""
         ...
 
-    async def list_jobs(self) -> list[Json]:
-        """All build Jobs that are watched."""
+    async def list_jobs(self, keep: Callable[[Json], Kept]) -> list[Kept]:
+        """What to keep of all build Jobs that are watched."""
         ...
 
     async def list_classes(self) -> list[Json]:
@@ -190,17 +191,18 @@ class ApiServer:
 
     # Lists ---------------------------------------------------------------------------------------
 
-    async def list_images(self) -> list[Json]:
-        """All NixImages that are watched."""
-        return await self._list_watched(_IMAGES, PLURAL)
+    async def list_images(self, keep: Callable[[Json], Kept]) -> list[Kept]:
+        """What to keep of all NixImages that are watched; they come by pages."""
+        return await self._list_watched(_IMAGES, PLURAL, keep)
 
     async def list_classes(self) -> list[Json]:
         """All NixBuildClasses."""
         return await self._list(f"{_IMAGES}/{CLASS_PLURAL}")
 
-    async def list_jobs(self) -> list[Json]:
-        """All build Jobs that are watched."""
-        return await self._list_watched(_BATCH, "jobs", labelSelector=f"{MANAGED_BY}={MANAGER}")
+    async def list_jobs(self, keep: Callable[[Json], Kept]) -> list[Kept]:
+        """What to keep of all build Jobs that are watched; they come by pages."""
+        labels = f"{MANAGED_BY}={MANAGER}"
+        return await self._list_watched(_BATCH, "jobs", keep, labelSelector=labels)
 
     async def list_pods(self, namespace: str, job: str) -> list[Json]:
         """The pods of a Job."""
@@ -218,23 +220,27 @@ class ApiServer:
         labels = f"{MANAGED_BY}={MANAGER},{IMAGE_LABEL}={image}"
         return await self._list(path, labelSelector=labels)
 
-    async def _list_watched(self, api: str, plural: str, **query: str) -> list[Json]:
-        if not self._namespaces:
-            return await self._list(f"{api}/{plural}", **query)
-        items: list[Json] = []
-        for namespace in self._namespaces:
-            items += await self._list(f"{api}/namespaces/{namespace}/{plural}", **query)
-        return items
+    async def _list_watched(
+        self, api: str, plural: str, keep: Callable[[Json], Kept], **query: str
+    ) -> list[Kept]:
+        places = [f"/namespaces/{namespace}" for namespace in self._namespaces] or [""]
+        kept: list[Kept] = []
+        for place in places:
+            async for page in self._pages(f"{api}{place}/{plural}", query):
+                kept += map(keep, page)  # ten thousand whole objects take half a gigabyte
+        return kept
 
     async def _list(self, path: str, **query: str) -> list[Json]:
-        items: list[Json] = []
-        query["limit"] = str(PAGE)
+        return [item async for page in self._pages(path, query) for item in page]
+
+    async def _pages(self, path: str, query: dict[str, str]) -> AsyncGenerator[list[Json], None]:
+        query = {**query, "limit": str(PAGE)}
         while True:
             page = await self.call("GET", path, query=query)
-            items += page["items"]
+            yield page["items"]
             query["continue"] = page["metadata"].get("continue") or ""
             if not query["continue"]:
-                return items
+                return
 
     # Objects -------------------------------------------------------------------------------------
 

@@ -17,13 +17,14 @@ from niximage.bucket.store import ObjectStore
 from niximage.bucket.tags import move_tag
 from niximage.controller.bases import find_base
 from niximage.controller.build_log import keep_log
-from niximage.controller.cache import Cache, CachedImage
+from niximage.controller.cache import Cache
 from niximage.controller.client import Cluster
 from niximage.controller.config_map import ConfigMaps
 from niximage.controller.outcome import newest, outcome
 from niximage.controller.progress import ProgressReader
 from niximage.controller.resolver import Question, Resolver
 from niximage.controller.settings import Settings
+from niximage.controller.stored import CachedImage
 from niximage.controller.turns import Ask, Caps, Turns
 from niximage.controller.views import (
     Absent,

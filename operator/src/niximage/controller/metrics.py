@@ -119,9 +119,4 @@ class _Now(Collector):
 
 
 def _conditions(cache: Cache) -> Count[tuple[str, str, str]]:
-    found: Count[tuple[str, str, str]] = Count()
-    for cached in map(cache.image, cache.keys()):
-        if cached is not None and cached.image is not None:
-            for condition in cached.image.status.conditions:
-                found[condition.type, str(condition.status), condition.reason] += 1
-    return found
+    return Count(cache.conditions())

@@ -17,7 +17,7 @@ from niximage.api.image import FINALIZER, NixImage
 from niximage.api.status import NixImageStatus
 from niximage.bucket.remove import Removed
 from niximage.controller.answers import invalid
-from niximage.controller.cache import Cache, CachedImage, Key
+from niximage.controller.cache import Cache
 from niximage.controller.classes import denied, find_class, with_class
 from niximage.controller.client import Cluster, Conflict, NotThere
 from niximage.controller.decide import decide
@@ -27,6 +27,7 @@ from niximage.controller.looks import Looks
 from niximage.controller.metrics import Metrics
 from niximage.controller.removal import let_go
 from niximage.controller.settings import Settings
+from niximage.controller.stored import CachedImage, Key
 from niximage.controller.views import (
     ClassWanting,
     CreateJob,

@@ -15,7 +15,7 @@ import pydantic
 from niximage.api.build_class import CLASS_PLURAL
 from niximage.api.image import PLURAL, explain
 from niximage.bucket.store import ObjectStore
-from niximage.controller.cache import Cache, CachedImage, Key
+from niximage.controller.cache import Cache
 from niximage.controller.client import ApiServer, Conflict, NotThere
 from niximage.controller.config_map import ConfigMaps
 from niximage.controller.health import Health, serve_health
@@ -30,6 +30,7 @@ from niximage.controller.reconcile import Reconciler
 from niximage.controller.resolver import Resolver
 from niximage.controller.rights import check_rights
 from niximage.controller.settings import Settings
+from niximage.controller.stored import Key, StoredImage
 from niximage.controller.turns import Turns
 from niximage.controller.views import JobView
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
@@ -88,13 +89,17 @@ class Operator:
                 key = (body["metadata"]["namespace"], body["metadata"]["name"])
                 if gone:
                     self._cache.drop_image(key, body["metadata"]["uid"])
-                else:
-                    self._cache.put_image(CachedImage.from_json(body))
+                elif not self._cache.put_image(StoredImage.from_json(body)):
+                    return  # the echo of a write of ours, or of a list
                 for above in self._cache.based_on(key):
                     self._queue.add(above)
             else:
                 job = JobView.from_json(body)
-                key = self._cache.drop_job(job) if gone else self._cache.put_job(job)
+                key = (job.namespace, job.image)
+                if gone:
+                    self._cache.drop_job(job)
+                elif not self._cache.put_job(job):
+                    return
                 self._wake()
             self._queue.add(key)
         except Exception:
@@ -131,12 +136,9 @@ class Operator:
         for body in classes:
             self._class_seen(body, gone=False)
         self._cache.begin_list()
-        images = await self._cluster.list_images()
-        jobs = await self._cluster.list_jobs()
-        changed = self._cache.finish_list(
-            [CachedImage.from_json(body) for body in images],
-            [JobView.from_json(body) for body in jobs],
-        )
+        images = await self._cluster.list_images(StoredImage.from_json)
+        jobs = await self._cluster.list_jobs(JobView.from_json)
+        changed = self._cache.finish_list(images, jobs)
         for key in sorted(changed):
             self._queue.add(key)
         self._wake()

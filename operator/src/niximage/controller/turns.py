@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from niximage.controller.cache import Key
+from niximage.controller.stored import Key
 from niximage.controller.views import JobState, JobView, Queued, Turn, Urgency
 
 AGING: Final = 600.0  # seconds of waiting that count as one step of urgency
