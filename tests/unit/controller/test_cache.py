@@ -206,7 +206,8 @@ def test_only_news_is_news() -> None:
 def test_what_is_kept_of_an_object_without_a_form_is_enough_to_look_at_it() -> None:
     cache = Cache()
     metadata = {"name": "web", "namespace": "team-a", "uid": "u"}
-    for spec in (None, [], {"base": "web", "output": 3, "build": {"className": []}}):
+    specs: list[Any] = [None, [], {"base": "web", "output": 3, "build": {"className": []}}]
+    for spec in specs:
         broken = {"metadata": metadata, "spec": spec, "status": {"conditions": "none"}}
         cache.put_image(CachedImage.from_json(broken))
         known = cache.image(WEB)
