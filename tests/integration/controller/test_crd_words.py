@@ -152,6 +152,17 @@ WELL_PLACED: dict[str, dict[str, Any]] = {
     "a number of processors": {"resources": {"limits": {"cpu": 2}}},
     "a part of one": {"resources": {"limits": {"cpu": "0.5"}}},
     "storage": {"resources": {"limits": {"ephemeral-storage": "10Gi"}}},
+    "affinity": {
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [
+                        {"matchExpressions": [{"key": "pool", "operator": "Exists"}]}
+                    ]
+                }
+            }
+        }
+    },
     "one backoff": {"retry": {"minBackoff": "5s"}},
 }
 
@@ -173,6 +184,7 @@ BADLY_PLACED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a label's value": ({"nodeSelector": {"a": "b c"}}, "nodeSelector"),
     "an effect": ({"tolerations": [{"key": "a", "effect": "Never"}]}, "NoSchedule"),
+    "affinity in words": ({"affinity": {"nodeAffinity": "near"}}, "spec.build.affinity"),
     "a class in upper case": ({"className": "Large"}, "write an object's name"),
     "too many retries": ({"retry": {"limit": 21}}, "retry.limit"),
     "backoffs the wrong way round": (

@@ -58,6 +58,26 @@ def test_a_class_that_changes_stalls_what_it_no_longer_allows_and_lets_it_go_aga
     operator.image_with(namespace, "Reconciling", "True/Building")
 
 
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ("near", "cannot unmarshal string"),
+        ({"nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "~"}]}]}, "not a"),
+    ],
+)
+def test_affinity_that_no_pod_can_have_stalls_with_the_words_of_the_api_server(
+    operator: Operator, namespace: str, terms: object, words: str
+) -> None:
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+    image = nix_image(namespace, build={"affinity": affinity})
+    operator.cluster.do("create", "-f", "-", given=image)
+    stalled = operator.image_with(namespace, "Stalled", "True/InvalidSpec")
+    told = json.dumps(stalled["status"]["conditions"])
+    assert "the build's Job is refused" in told
+    assert words in told
+    assert "Change what spec.build" in told
+
+
 def test_a_request_sees_a_moved_source_at_once(operator: Operator, namespace: str) -> None:
     operator.cluster.do("create", "-f", "-", given=nix_image(namespace, interval="24h"))
     job = operator.job(namespace)

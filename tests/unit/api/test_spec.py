@@ -35,6 +35,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "revision and hash": {
         "source": {"nixpkgs": {"revision": "a" * 40, "narHash": f"sha256-{'A' * 43}="}}
     },
+    "affinity": {"build": {"affinity": {"podAffinity": {"anything": [1, {"a": None}]}}}},
     "a ConfigMap": {"output": {"configMap": True}},
     "deletion": {"output": {"deletionPolicy": "Delete"}},
     "tags": {"output": {"tags": ["stable", "v1.2_3-x"], "expectedDigest": f"sha256:{'a' * 64}"}},
@@ -98,6 +99,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a leading dash": ({"packages": ["--option"]}, "spec.packages.0"),
     "a newline at the end": ({"packages": ["hello\n"]}, "spec.packages.0"),
     "too many packages": ({"packages": [f"p{n}" for n in range(129)]}, "spec.packages"),
+    "affinity without end": (
+        {"build": {"affinity": {"podAffinity": {"a": "x" * 8192}}}},
+        "spec.build.affinity.podAffinity: Value error, it may have 8192 bytes as JSON",
+    ),
+    "affinity of another kind": ({"build": {"affinity": {"affinity": {}}}}, "spec.build.affinity"),
     "no platform": ({"platforms": []}, "spec.platforms"),
     "a platform twice": ({"platforms": ["linux/amd64"] * 2}, "name each platform once"),
     "more platforms than there are": ({"platforms": ["linux/amd64"] * 3}, "spec.platforms"),

@@ -178,8 +178,21 @@ def test_the_class_wins_over_the_image_on_where_pods_go() -> None:
     assert pod_of(classed)["serviceAccountName"] == "classed"
 
 
+def test_the_class_wins_over_the_image_on_each_kind_of_affinity() -> None:
+    def terms(pool: str) -> dict[str, Any]:
+        wanted = {"matchExpressions": [{"key": "pool", "operator": "In", "values": [pool]}]}
+        return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [wanted]}}
+
+    apart = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1}]}
+    asked = {"affinity": {"nodeAffinity": terms("fast"), "podAntiAffinity": apart}}
+    assert pod_of(build=asked)["affinity"] == asked["affinity"]
+    classed = build_class(affinity={"nodeAffinity": terms("builds")})
+    found = pod_of(classed, build=asked)["affinity"]
+    assert found == {"nodeAffinity": terms("builds"), "podAntiAffinity": apart}
+
+
 def test_an_image_that_asks_for_nothing_gets_a_plain_pod() -> None:
-    unwanted = {"nodeSelector", "tolerations", "priorityClassName", "runtimeClassName"}
+    unwanted = {"affinity", "nodeSelector", "tolerations", "priorityClassName", "runtimeClassName"}
     assert not unwanted & set(pod_of())
 
 

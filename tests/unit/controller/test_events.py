@@ -82,6 +82,19 @@ def test_a_source_that_stays_away_is_told_once() -> None:
     assert after(image, away)[1] == []
 
 
+def test_suspension_and_its_end_are_told_once() -> None:
+    image = ready()
+    paused = nix_image(image.status, generation=2, suspend=True)
+    paused, events = after(paused, Observed())
+    assert events == ["Normal Suspended"]
+    assert paused.status.suspended is True
+    assert after(paused, Observed())[1] == []
+    again = nix_image(paused.status, generation=3)
+    again, events = after(again, Observed())
+    assert events == ["Normal Resumed"]
+    assert "suspended" not in again.status.to_json()
+
+
 def test_a_superseded_build_makes_way() -> None:
     image = seen(nix_image())
     old = job(image, revision=OLD_REVISION)

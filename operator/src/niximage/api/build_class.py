@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, model_validator
 from niximage.api.base import API_VERSION, Duration, Model, cel, list_set, worded
 from niximage.api.image import Metadata
 from niximage.api.placement import (
+    Affinity,
     NodeSelector,
     ObjectName,
     Quantity,
@@ -119,6 +120,10 @@ class NixBuildClassSpec(Model):
     )
     tolerations: Tolerations = Field(
         default_factory=list, description="Added to those of the image."
+    )
+    affinity: Affinity = Field(
+        default=Affinity(),
+        description="As in a pod; of each kind that it names it comes in place of the image's.",
     )
     priority_class_name: ObjectName | None = None
     runtime_class_name: ObjectName | None = Field(

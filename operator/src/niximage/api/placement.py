@@ -1,8 +1,17 @@
 """How a build's pod runs: which class it is of, what it asks for, and where it may go."""
 
+import json
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    WithJsonSchema,
+    model_validator,
+)
 
 from niximage.api.base import Duration, Model, cel, seconds, worded
 
@@ -19,6 +28,7 @@ _UNITS: Final = {
     **{unit: 1000.0**n for n, unit in enumerate(("k", "M", "G", "T", "P"), 1)},
     **{unit: 1024.0**n for n, unit in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi"), 1)},
 }
+AFFINITY_LIMIT: Final = 8 << 10  # bytes of each kind of terms, as JSON
 _BACKOFF_ORDER: Final = "minBackoff must not be longer than maxBackoff"
 
 ObjectName = Annotated[
@@ -104,6 +114,30 @@ class Toleration(Model):
     toleration_seconds: Annotated[int, Field(ge=0, le=86400)] | None = None
 
 
+def _bounded(terms: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(terms)) > AFFINITY_LIMIT:
+        raise ValueError(f"it may have {AFFINITY_LIMIT} bytes as JSON")
+    return terms
+
+
+AffinityTerms = Annotated[
+    dict[str, JsonValue],
+    AfterValidator(_bounded),
+    WithJsonSchema(
+        {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "maxProperties": 2}
+    ),
+]
+"""Terms as a pod has them; the API server checks them when it takes the pod."""
+
+
+class Affinity(Model):
+    """Which nodes, and which pods on them, build pods are drawn to or kept from, as in a pod."""
+
+    node_affinity: AffinityTerms | None = None
+    pod_affinity: AffinityTerms | None = None
+    pod_anti_affinity: AffinityTerms | None = None
+
+
 NodeSelector = Annotated[dict[str, LabelValue], Field(max_length=32)]
 Tolerations = Annotated[
     list[Toleration], Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"})
@@ -167,6 +201,11 @@ class BuildSettings(Model):
         default_factory=dict, description="The labels of nodes that build pods may run on."
     )
     tolerations: Tolerations = Field(default_factory=list)
+    affinity: Affinity = Field(
+        default=Affinity(),
+        description="As in a pod, each kind of terms up to 8 KiB. What the class says of a kind "
+        "comes in its place.",
+    )
     priority_class_name: ObjectName | None = None
     queue_name: Annotated[str, Field(pattern=OBJECT_NAME, max_length=63)] | None = Field(
         default=None,

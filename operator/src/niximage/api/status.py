@@ -172,6 +172,9 @@ class NixImageStatus(Model):
     )
     source: SourceStatus | None = None
     artifact: Artifact | None = None
+    suspended: bool | None = Field(
+        default=None, description="True while spec.suspend is answered; absent otherwise."
+    )
     current_build: CurrentBuild | None = None
     failure: Failure | None = None
     history: Annotated[

@@ -49,14 +49,15 @@ def suspended(case: Case, *, good: bool) -> Decision:
     live = {job.name for job in case.observed.jobs if job.state is JobState.LIVE}
     if build is not None and build.job_name not in live:
         build = None
-    status = case.status.model_copy(update={"current_build": build})
+    status = case.status.model_copy(update={"current_build": build, "suspended": True})
     return Decision(status=case.said(status, told))
 
 
 def seen(case: Case) -> NixImageStatus:
     """Answer a new or changed spec at once; what failed before gets another chance."""
     words = "looking up the source"
-    status = case.status.model_copy(update={"failure": another_chance(case)})
+    update = {"failure": another_chance(case), "suspended": None}
+    status = case.status.model_copy(update=update)
     return case.said(
         trimmed(case.image, status),
         say.ready_unknown(Reason.PROGRESSING, words),

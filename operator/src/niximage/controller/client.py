@@ -54,6 +54,10 @@ class NotAllowed(Retryable):
     """The operator's ServiceAccount may not do this."""
 
 
+class Refused(Retryable):
+    """The object itself is at fault: the same one is refused again."""
+
+
 class Cluster(Protocol):
     """What the operator asks of a cluster."""
 
@@ -483,6 +487,8 @@ def _refusal(status: int | None, body: str) -> Retryable:
         words = body
     message = f"the API server answers {status}: {plain_text(words, 600)}"
     match status:
+        case 400 | 422:
+            return Refused(Reason.CLUSTER_UNAVAILABLE, message)
         case 404:
             return NotThere(Reason.CLUSTER_UNAVAILABLE, message)
         case 409:

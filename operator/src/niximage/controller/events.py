@@ -40,7 +40,7 @@ class Happened:
 
 def happened(before: NixImageStatus, after: NixImageStatus) -> list[Happened]:
     """What changed between two statuses, in the order in which it came about."""
-    found = [*_source(before, after), *_build(before, after)]
+    found = [*_suspension(before, after), *_source(before, after), *_build(before, after)]
     if after.digest is not None and after.digest != before.digest:
         found.append(Happened("Normal", "ImagePublished", "Publish", f"published {after.image}"))
     stalled = after.condition(ConditionType.STALLED)
@@ -59,6 +59,15 @@ def removed(repository: str, what: Removed) -> Happened:
     """That a repository was removed from the bucket, with what was in it."""
     words = f"removed {what.manifests} images and {what.tags} tags of {repository} from the bucket"
     return Happened("Normal", "RepositoryRemoved", "Remove", words)
+
+
+def _suspension(before: NixImageStatus, after: NixImageStatus) -> list[Happened]:
+    if before.suspended == after.suspended:
+        return []
+    if after.suspended:
+        words = "neither the source is looked up nor a build begun"
+        return [Happened("Normal", "Suspended", "Suspend", words)]
+    return [Happened("Normal", "Resumed", "Resume", "the source is looked up again")]
 
 
 def _source(before: NixImageStatus, after: NixImageStatus) -> list[Happened]:

@@ -147,6 +147,7 @@ def _placement(image: NixImage, settings: Settings) -> Json:
     placement = {
         "nodeSelector": {**asked.node_selector, **given.node_selector},
         "tolerations": [t.to_json() for t in (*asked.tolerations, *given.tolerations)],
+        "affinity": {**asked.affinity.to_json(), **given.affinity.to_json()},
         "priorityClassName": asked.priority_class_name or given.priority_class_name,
         "runtimeClassName": given.runtime_class_name,
     }

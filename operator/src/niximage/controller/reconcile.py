@@ -19,7 +19,7 @@ from niximage.bucket.remove import Removed
 from niximage.controller.answers import invalid
 from niximage.controller.cache import Cache
 from niximage.controller.classes import denied, find_class, with_class
-from niximage.controller.client import Cluster, Conflict, NotThere
+from niximage.controller.client import Cluster, Conflict, NotThere, Refused
 from niximage.controller.decide import decide
 from niximage.controller.events import Happened, event_manifest, happened, removed
 from niximage.controller.job import job_manifest
@@ -38,7 +38,7 @@ from niximage.controller.views import (
     Observed,
     SetFinalizers,
 )
-from niximage.errors import NixImageError, Reason, Retryable
+from niximage.errors import NixImageError, Reason, Retryable, Terminal
 
 HOST: Final = platform.node()
 ROUNDS: Final = 12  # looks and effects of one pass; more is a bug that must not spin
@@ -221,3 +221,9 @@ class Reconciler:
                 raise
             log.info("adopted Job %s/%s", namespace, create.name)
             return JobView.from_json(found)
+        except Refused as error:
+            raise Terminal(
+                Reason.INVALID_SPEC,
+                f"the build's Job is refused: {error.message}",
+                hint="Change what spec.build, or its NixBuildClass, says of pods",
+            ) from None
