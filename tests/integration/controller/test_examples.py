@@ -61,6 +61,27 @@ def test_kustomize_follows_the_names_of_niximages(cluster: Cluster, namespace: s
     cluster.do("create", "--dry-run=server", "-n", namespace, "-f", "-", given=everything)
 
 
+def test_kustomize_follows_the_names_of_generated_secrets(cluster: Cluster, tmp_path: Path) -> None:
+    folder = tmp_path / "kustomize"
+    shutil.copytree(EXAMPLES / "kustomize", folder)
+    file = folder / "kustomization.yaml"
+    document = yaml.safe_load(file.read_text())
+    document["secretGenerator"] = [{"name": "git", "literals": ["username=u", "password=p"]}]
+    git = {
+        "url": "https://example.org/set",
+        "ref": {"branch": "main"},
+        "secretRef": {"name": "git"},
+    }
+    change = [{"op": "replace", "path": "/spec/source", "value": {"git": git}}]
+    document["patches"] = [{"target": {"kind": "NixImage"}, "patch": json.dumps(change)}]
+    file.write_text(yaml.safe_dump(document))
+    built = kustomized(cluster, folder)
+    (secret,) = (each for name, each in built.items() if name.startswith("Secret/"))
+    assert secret["metadata"]["name"] != "staging-git", "it has a hash"
+    source = built["NixImage/staging-tools"]["spec"]["source"]
+    assert source["git"]["secretRef"]["name"] == secret["metadata"]["name"]
+
+
 def test_argo_syncs_images_before_what_runs_them(cluster: Cluster) -> None:
     wave = "argocd.argoproj.io/sync-wave"
     built = kustomized(cluster, EXAMPLES / "kustomize")
