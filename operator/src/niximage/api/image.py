@@ -100,6 +100,15 @@ def load_file(text: str | bytes, where: str) -> NixImage:
         document = load_yaml(text)
     except ValueError as error:
         raise Terminal(Reason.INVALID_SPEC, f"{where} is {plain_text(str(error), 500)}") from None
+    return read_image(document, where)
+
+
+def read_image(document: Any, where: str) -> NixImage:
+    """Read a NixImage from a document of YAML or JSON, as `load_file` does.
+
+    Raises:
+        Terminal: it is no NixImage, or a field is out of its bounds.
+    """
     if not isinstance(document, dict):
         raise Terminal(
             Reason.INVALID_SPEC,
@@ -113,7 +122,7 @@ def load_file(text: str | bytes, where: str) -> NixImage:
         raise Terminal(
             Reason.INVALID_SPEC, f"{where} is {plain_text(shown, 200)}, not {API_VERSION}/{KIND}"
         )
-    document.pop("status", None)
+    document = {key: value for key, value in document.items() if key != "status"}
     metadata = document.get("metadata")
     if isinstance(metadata, dict):
         # Metadata alone may hold more than we know: labels, and what Kubernetes adds.

@@ -35,6 +35,26 @@ def load_yaml(text: str | bytes) -> Any:
         raise ValueError(f"not YAML: {error}") from None
 
 
+def load_documents(text: str) -> list[tuple[yaml.Node, Any]]:
+    """All documents of a YAML text, each with its node, which tells where in the text it is.
+
+    Raises:
+        ValueError: it is no YAML, or out of bounds; the words say where.
+    """
+    if len(text) > FILE_LIMIT:
+        raise ValueError(f"larger than {FILE_LIMIT} characters")
+    found = []
+    try:
+        loader = _Loader(text)
+        while loader.check_node():
+            node = loader.get_node()
+            assert node is not None
+            found.append((node, loader.construct_document(node)))
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
+        raise ValueError(f"not YAML: {error}") from None
+    return found
+
+
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with bounds, and without what YAML 1.1 alone has."""
 

@@ -6,7 +6,8 @@
 - `cluster`   the commands about NixImages in a cluster: `kubectl niximage`
 - `contents`  the commands about what is in an image
 - `groups`    options that several commands share
-- `crds`, `build`, `plan`   what the larger commands do
+- `crds`, `build`, `plan`, `lock`   what the larger commands do
+- `locked_file`  changes to files of users
 - `wanted`    what to build, as options say it
 - `progress`  what is seen of a build while it runs
 - `report`    what came of it

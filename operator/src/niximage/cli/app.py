@@ -35,6 +35,7 @@ contents.add_to(app)
 app.command(rich_help_panel=LOCALLY)(images.build)
 app.command(rich_help_panel=LOCALLY)(images.plan)
 app.command(rich_help_panel=LOCALLY)(images.tag)
+app.command(rich_help_panel=LOCALLY)(images.lock)
 app.command(rich_help_panel=OPERATION)(services.operator)
 app.command(rich_help_panel=OPERATION)(services.serve)
 

@@ -1,11 +1,15 @@
-"""`niximage build`, `niximage plan` and `niximage tag`: an image without a cluster."""
+"""`niximage build`, `plan`, `tag` and `lock`: images and their files, without a cluster."""
 
+import enum
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from niximage.cli.cluster.options import Where
 from niximage.cli.failure import told
+from niximage.cli.groups import grouped
 from niximage.cli.options import (
     NIXPKGS,
     AsJson,
@@ -17,6 +21,9 @@ from niximage.cli.options import (
     PublicKeys,
     Substituters,
 )
+
+if TYPE_CHECKING:  # help is to come at once
+    from niximage.cli.wanted import Options
 
 File = Annotated[
     Path | None,
@@ -70,16 +77,60 @@ AllowFile = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What an image is made of."""
+
+    file: File = None
+    package: Packages = None
+    source: SourceFolder = None
+    path: SourcePath = "."
+    attr: SourceAttribute = None
+    channel: Channel = None
+    name: Name = None
+    base: BaseOption = None
+    platform: PlatformOption = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where sources and store paths come from, and what may be done with them."""
+
+    nixpkgs_url: NixpkgsUrl = NIXPKGS
+    substituters: Substituters
+    trusted_public_keys: PublicKeys
+    local_builds: LocalBuildsOption = LocalBuilds.ALLOWED
+    credentials: CredentialsFolder = None
+    allow_file: AllowFile = False
+
+
+def options(contents: Contents, around: Surroundings) -> "Options":
+    """The two groups of options as the commands take them."""
+    from niximage.cli.wanted import Options
+
+    return Options(
+        file=contents.file,
+        packages=tuple(contents.package or ()),
+        source=contents.source,
+        path=contents.path,
+        attr=contents.attr,
+        channel=contents.channel,
+        name=contents.name,
+        base=contents.base,
+        platforms=tuple(contents.platform or ()),
+        nixpkgs_url=around.nixpkgs_url,
+        substituters=tuple(around.substituters.split()),
+        trusted_public_keys=tuple(around.trusted_public_keys.split()),
+        local_builds=around.local_builds is LocalBuilds.ALLOWED,
+        allow_file=around.allow_file,
+        credentials=around.credentials,
+    )
+
+
+@grouped
 def build(
     *,
-    file: File = None,
-    package: Packages = None,
-    source: SourceFolder = None,
-    path: SourcePath = ".",
-    attr: SourceAttribute = None,
-    channel: Channel = None,
-    name: Name = None,
-    base: BaseOption = None,
+    contents: Contents,
     bucket: OptionalBucket = "",
     output: Annotated[
         list[str] | None,
@@ -91,13 +142,7 @@ def build(
         ),
     ] = None,
     as_json: AsJson = False,
-    nixpkgs_url: NixpkgsUrl = NIXPKGS,
-    substituters: Substituters,
-    trusted_public_keys: PublicKeys,
-    local_builds: LocalBuildsOption = LocalBuilds.ALLOWED,
-    platform: PlatformOption = None,
-    credentials: CredentialsFolder = None,
-    allow_file: AllowFile = False,
+    around: Surroundings,
 ) -> None:
     """Build an image on this machine: what the operator does, without a cluster.
 
@@ -105,48 +150,19 @@ def build(
     where another try may help.
     """
     from niximage.cli import build as command
-    from niximage.cli.wanted import Options
 
-    options = Options(
-        file=file,
-        packages=tuple(package or ()),
-        source=source,
-        path=path,
-        attr=attr,
-        channel=channel,
-        name=name,
-        base=base,
-        nixpkgs_url=nixpkgs_url,
-        substituters=tuple(substituters.split()),
-        trusted_public_keys=tuple(trusted_public_keys.split()),
-        local_builds=local_builds is LocalBuilds.ALLOWED,
-        platforms=tuple(platform or ()),
-        allow_file=allow_file,
-        credentials=credentials,
-    )
     with told():
-        command.run(options, bucket=bucket, outputs=output or [], as_json=as_json)
+        given = options(contents, around)
+        command.run(given, bucket=bucket, outputs=output or [], as_json=as_json)
 
 
+@grouped
 def plan(
     *,
-    file: File = None,
-    package: Packages = None,
-    source: SourceFolder = None,
-    path: SourcePath = ".",
-    attr: SourceAttribute = None,
-    channel: Channel = None,
-    name: Name = None,
-    base: BaseOption = None,
+    contents: Contents,
     bucket: OptionalBucket = "",
     as_json: AsJson = False,
-    nixpkgs_url: NixpkgsUrl = NIXPKGS,
-    substituters: Substituters,
-    trusted_public_keys: PublicKeys,
-    local_builds: LocalBuildsOption = LocalBuilds.ALLOWED,
-    platform: PlatformOption = None,
-    credentials: CredentialsFolder = None,
-    allow_file: AllowFile = False,
+    around: Surroundings,
 ) -> None:
     """Print the layers that an image would have; nothing is packed.
 
@@ -154,27 +170,9 @@ def plan(
     packages are built.
     """
     from niximage.cli import plan as command
-    from niximage.cli.wanted import Options
 
-    options = Options(
-        file=file,
-        packages=tuple(package or ()),
-        source=source,
-        path=path,
-        attr=attr,
-        channel=channel,
-        name=name,
-        base=base,
-        nixpkgs_url=nixpkgs_url,
-        substituters=tuple(substituters.split()),
-        trusted_public_keys=tuple(trusted_public_keys.split()),
-        local_builds=local_builds is LocalBuilds.ALLOWED,
-        platforms=tuple(platform or ()),
-        allow_file=allow_file,
-        credentials=credentials,
-    )
     with told():
-        command.run(options, bucket=bucket, as_json=as_json)
+        command.run(options(contents, around), bucket=bucket, as_json=as_json)
 
 
 def tag(
@@ -202,24 +200,83 @@ def tag(
     the image beside the NixImage that makes it.
     """
     from niximage.cli import tag as command
-    from niximage.cli.wanted import Options
 
-    options = Options(
-        file=file,
-        packages=(),
-        source=None,
-        path=".",
-        attr=None,
-        channel=None,
-        name=None,
-        base=base,
+    around = Surroundings(
         nixpkgs_url=nixpkgs_url,
-        substituters=(),
-        trusted_public_keys=(),
-        local_builds=True,
-        platforms=tuple(platform or ()),
-        allow_file=allow_file,
+        substituters="",
+        trusted_public_keys="",
         credentials=credentials,
+        allow_file=allow_file,
     )
     with told():
-        command.run(options, registry=registry, as_json=as_json)
+        given = options(Contents(file=file, base=base, platform=platform), around)
+        command.run(given, registry=registry, as_json=as_json)
+
+
+class Digest(enum.StrEnum):
+    """Where `lock` takes an image's digest from."""
+
+    BUILD = "build"
+    CLUSTER = "cluster"
+
+
+@grouped
+def lock(
+    *,
+    files: Annotated[
+        list[Path],
+        typer.Option(
+            "--file",
+            "-f",
+            exists=True,
+            dir_okay=False,
+            help="YAML with NixImages, perhaps among other objects. May be repeated.",
+        ),
+    ],
+    update: Annotated[
+        bool,
+        typer.Option(
+            "--update",
+            help="Look up anew what was locked before, too, by the comment that the lock left.",
+        ),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Change nothing, and fail where something would have to change."
+        ),
+    ] = False,
+    nar_hash: Annotated[
+        bool,
+        typer.Option(
+            "--nar-hash/--no-nar-hash",
+            help="Fetch nixpkgs and write down what its files hash to, or only its revision.",
+        ),
+    ] = True,
+    digest: Annotated[
+        Digest | None,
+        typer.Option(
+            help="Set output.expectedDigest, too: by building the image on this machine, or from "
+            "the status of the NixImage in the cluster.",
+            show_default=False,
+        ),
+    ] = None,
+    bucket: OptionalBucket = "",
+    around: Surroundings,
+    where: Where,
+) -> None:
+    """Pin the sources of NixImages in files: channels and branches become commits.
+
+    Comments and order stay as they are; what the source was before stands in a comment beside
+    the commit, so that --update finds a newer one.
+    """
+    from niximage.cli import lock as command
+
+    with told():
+        command.run(
+            files,
+            options(Contents(), around),
+            where,
+            how=command.How(update, check, nar_hash, digest.value if digest else ""),
+            bucket=bucket,
+        )

@@ -96,11 +96,11 @@ def wanted(options: Options) -> Wanted:
         Retryable: the source cannot be reached now.
     """
     image = _for_platforms(_image(options), options.platforms)
-    image, base = _with_base(image, options.base)
+    image, base = with_base(image, options.base)
     if options.source is not None:
         source = pin_folder(options.source, path=options.path, attr=options.attr)
         return Wanted(image, source, base)
-    credentials = _credentials(options, image.spec.source.secret)
+    credentials = source_credentials(options, image.spec.source.secret)
     source = asyncio.run(
         resolve(
             image.spec.source,
@@ -143,7 +143,7 @@ def _image(options: Options) -> NixImage:
         raise Terminal(Reason.INVALID_SPEC, explain(error)) from None
 
 
-def _credentials(options: Options, secret: str | None) -> Credentials | None:
+def source_credentials(options: Options, secret: str | None) -> Credentials | None:
     """The keys of the Secret that the source names: no cluster is asked for it."""
     if secret is None:
         return None
@@ -178,7 +178,7 @@ def _for_platforms(image: NixImage, platforms: tuple[str, ...]) -> NixImage:
     return image.model_copy(update={"spec": spec})
 
 
-def _with_base(image: NixImage, given: str | None) -> tuple[NixImage, PinnedBase | None]:
+def with_base(image: NixImage, given: str | None) -> tuple[NixImage, PinnedBase | None]:
     """The image with the base that was given or that its spec names, and that base pinned."""
     base = image.spec.base
     if given is None:
