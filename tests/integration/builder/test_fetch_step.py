@@ -1,25 +1,34 @@
 """The step that fetches what is closed to others: it holds the keys, the next step the files."""
 
 import json
+import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from integration.builder.images import Folder
 from integration.nix.demo import Demo
 from integration.private_git import BASIC, PASSWORD, private_http
+from integration.source.conftest import Server
 from niximage.api.build import (
     MESSAGE_LIMIT,
     RESULT_LIMIT,
     BuildFailure,
     BuildRequest,
+    PinnedSource,
     PublishResult,
     read_message,
 )
 from niximage.api.spec import Config
+from niximage.builder.build import run_build
 from niximage.builder.steps import build_step, fetch_step, publish_step
 from niximage.errors import EXIT_RETRYABLE, EXIT_TERMINAL, Reason
+from niximage.nix.programs import NixStore
+from support.flux_objects import digest_of
 
 
 class Pod:
@@ -129,3 +138,67 @@ def test_the_step_needs_a_folder_to_fetch_into(pod: Pod, monkeypatch: pytest.Mon
     monkeypatch.setattr(pod, "fetched", "")
     assert pod.fetch() == EXIT_RETRYABLE
     assert "NIXIMAGE_FETCHED" in pod.failure().message
+
+
+def test_an_artifact_of_flux_is_built_as_the_repository_is(
+    demo: Demo, bucket: Folder, tmp_path: Path
+) -> None:
+    """The archive that source-controller would make of the repository gives the same packages."""
+    files = demo.check_out(tmp_path / "files")
+    packed = tmp_path / "demo.tar.gz"
+    with tarfile.open(packed, "w:gz") as tar:
+        tar.add(files, ".")
+    data = packed.read_bytes()
+    source = PinnedSource(
+        kind="artifact",
+        url="",
+        ref="GitRepository/demo",
+        revision=f"main@sha1:{demo.source.revision}",
+        digest=digest_of(data),
+    )
+    found = []
+    with serving(data) as url:
+        for number, each in enumerate((demo.source, source.model_copy(update={"url": url}))):
+            work = tmp_path / str(number)
+            (work / "roots").mkdir(parents=True)
+            request = BuildRequest(
+                namespace="team",
+                repository="team/image",
+                input_hash="0" * 64,
+                packages=["hello"],
+                source=each,
+                config=Config(),
+            )
+            found.append(
+                run_build(
+                    request,
+                    nix=NixStore(),
+                    scratch=work,
+                    roots=work / "roots",
+                    timeout=60,
+                    allow_file=True,
+                )
+            )
+    assert found[0].packages == found[1].packages
+    assert found[1].source_time == 0
+
+
+@contextmanager
+def serving(data: bytes) -> Iterator[str]:
+    """The URL of a server that answers everything with some bytes."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 (so named above)
+            pass
+
+    server = Server(Handler)
+    try:
+        yield f"{server.url}/demo.tar.gz"
+    finally:
+        server.stop()

@@ -26,10 +26,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"platforms": ["linux/riscv64"]},
         'supported values: "linux/amd64", "linux/arm64"',
     ),
-    "no source": ({"source": {}}, "set exactly one of nixpkgs and git"),
+    "no source": ({"source": {}}, "set exactly one of nixpkgs, git"),
     "two sources": (
         {"source": {"nixpkgs": {"channel": "nixos-26.05"}, "git": GIT}},
-        "set exactly one of nixpkgs and git",
+        "set exactly one of nixpkgs, git",
     ),
     "channel and revision": (
         {"source": {"nixpkgs": {"channel": "nixos-26.05", "revision": "a" * 40}}},
@@ -77,6 +77,26 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "write an object's name",
     ),
     "a secret without a name": ({"source": {"git": {**GIT, "secretRef": {}}}}, "secretRef.name"),
+    "git and Flux": (
+        {"source": {"git": GIT, "sourceRef": {"kind": "GitRepository", "name": "a"}}},
+        "set exactly one of nixpkgs, git",
+    ),
+    "a kind that Flux has no artifacts of": (
+        {"source": {"sourceRef": {"kind": "Kustomization", "name": "a"}}},
+        'supported values: "GitRepository", "ExternalArtifact"',
+    ),
+    "another version of Flux": (
+        {"source": {"sourceRef": {"apiVersion": "x/v1", "kind": "GitRepository", "name": "a"}}},
+        'supported values: "source.toolkit.fluxcd.io/v1"',
+    ),
+    "an object of Flux without a name": (
+        {"source": {"sourceRef": {"kind": "GitRepository"}}},
+        "spec.source.sourceRef.name",
+    ),
+    "a path out of an artifact": (
+        {"source": {"sourceRef": {"kind": "GitRepository", "name": "a", "path": ".."}}},
+        "path must stay inside the source",
+    ),
     "an interval of seconds": ({"interval": "5s"}, "interval must be between 1m and 744h"),
     "a timeout of days": ({"timeout": "48h"}, "timeout must be between 30s and 24h"),
     "no base in a base": ({"base": {}}, "set exactly one of niximage and image"),

@@ -49,6 +49,20 @@ GOOD: dict[str, dict[str, Any]] = {
             "git": {**GIT, "url": "ssh://git@example.org/x", "secretRef": {"name": "keys.2"}}
         }
     },
+    "a GitRepository of Flux": {
+        "source": {"sourceRef": {"kind": "GitRepository", "name": "podinfo"}}
+    },
+    "an ExternalArtifact of Flux": {
+        "source": {
+            "sourceRef": {
+                "apiVersion": "source.toolkit.fluxcd.io/v1",
+                "kind": "ExternalArtifact",
+                "name": "set.1",
+                "path": "nix",
+                "attr": "pkgs",
+            }
+        }
+    },
     "git path": {"source": {"git": {**GIT, "path": "nix/set..old", "attr": "pkgs.unix"}}},
     "config": {
         "config": {
@@ -109,10 +123,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "more platforms than there are": ({"platforms": ["linux/amd64"] * 3}, "spec.platforms"),
     "an unknown platform": ({"platforms": ["windows/amd64"]}, "spec.platforms.0"),
     "a Nix system": ({"platforms": ["x86_64-linux"]}, "spec.platforms.0"),
-    "no source": ({"source": {}}, "exactly one of nixpkgs and git"),
+    "no source": ({"source": {}}, "exactly one of nixpkgs, git"),
     "two sources": (
         {"source": {"nixpkgs": {"channel": "nixos-26.05"}, "git": GIT}},
-        "exactly one of nixpkgs and git",
+        "exactly one of nixpkgs, git",
     ),
     "channel and revision": (
         {"source": {"nixpkgs": {"channel": "nixos-26.05", "revision": "a" * 40}}},
@@ -139,6 +153,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a secret of another namespace": (
         {"source": {"git": {**GIT, "secretRef": {"name": "k", "namespace": "other"}}}},
+        "namespace",
+    ),
+    "an object of Flux elsewhere": (
+        {"source": {"sourceRef": {"kind": "GitRepository", "name": "a", "namespace": "b"}}},
         "namespace",
     ),
     "absolute path": ({"source": {"git": {**GIT, "path": "/etc"}}}, "path"),

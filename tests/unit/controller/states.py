@@ -30,6 +30,21 @@ def pinned(revision: str = REVISION) -> PinnedSource:
     )
 
 
+FLUX = {"sourceRef": {"kind": "GitRepository", "name": "podinfo"}}
+
+
+def flux_pinned(digest: str = DIGEST, revision: str = f"main@sha1:{REVISION}") -> PinnedSource:
+    """What the GitRepository podinfo has."""
+    return PinnedSource(
+        kind="artifact",
+        url="http://source-controller/x.tar.gz",
+        ref="GitRepository/podinfo",
+        revision=revision,
+        digest=digest,
+        origin="https://git.example.org/podinfo",
+    )
+
+
 def nix_image(
     status: NixImageStatus | None = None,
     *,

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from niximage.api.build_class import DEFAULT_CLASS, NixBuildClass
-from niximage.controller.classes import denied, find_class, with_class
+from niximage.controller.classes import denied, denied_artifact, find_class, with_class
 from niximage.controller.pod import pod
 from niximage.controller.views import ClassWanting, CreateJob
 from niximage.errors import Reason
-from unit.controller.states import SETTINGS, nix_image, request
+from unit.controller.states import SETTINGS, flux_pinned, nix_image, request
 
 
 def build_class(name: str = "plain", *, default: bool = False, **spec: Any) -> NixBuildClass:
@@ -219,3 +219,44 @@ def test_an_image_that_asks_for_nothing_gets_a_plain_pod() -> None:
 def test_the_store_lies_where_the_class_says(store: dict[str, Any], volume: dict[str, Any]) -> None:
     volumes = {v.pop("name"): v for v in pod_of(build_class(store=store))["volumes"]}
     assert volumes["nix"] == volume
+
+
+# Artifacts of Flux ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origin", "is_denied"),
+    [
+        (None, "https://git.example.org/a", False),
+        (["https://git.example.org/"], "https://git.example.org/a", False),
+        (["https://git.example.org/"], "https://elsewhere.org/a", True),
+        (["http://source-controller/"], "https://git.example.org/a", True),
+        (["http://source-controller/"], "", False),
+        (["https://git.example.org/"], "", True),
+        ([], "", True),
+    ],
+    ids=[
+        "all",
+        "what it follows",
+        "what it follows, elsewhere",
+        "its archive is Flux's own",
+        "an external artifact, by its place",
+        "an external artifact, elsewhere",
+        "nixpkgs only",
+    ],
+)
+def test_of_an_artifact_counts_where_it_comes_from(
+    allowed: list[str] | None, origin: str, is_denied: bool
+) -> None:
+    source = flux_pinned().model_copy(
+        update={"url": "http://source-controller/x.tar.gz", "origin": origin}
+    )
+    error = denied_artifact(source, build_class(allowedSources=allowed))
+    assert (error is not None) == is_denied
+    if error is not None:
+        assert error.reason is Reason.POLICY_DENIED
+        assert (origin or "http://source-controller/x.tar.gz") in error.message
+
+
+def test_without_a_class_every_artifact_may_be_used() -> None:
+    assert denied_artifact(flux_pinned(), None) is None

@@ -1,6 +1,7 @@
 """What the operator reads a Secret for, and what it says when it may not."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -26,9 +27,19 @@ def question(**ref: str) -> Question:
 class Cluster:
     """Gives no Secret, or a useless one, and counts who asks."""
 
-    def __init__(self, answer: NixImageError | Mapping[str, bytes]) -> None:
+    def __init__(self, answer: NixImageError | Mapping[str, Any], *kinds: str) -> None:
         self.answer = answer
+        self.kinds = kinds
         self.asked: list[tuple[str, str]] = []
+
+    async def get_flux(self, namespace: str, plural: str, name: str) -> dict[str, Any]:
+        self.asked.append((namespace, f"{plural}/{name}"))
+        if isinstance(self.answer, NixImageError):
+            raise self.answer
+        return dict(self.answer)
+
+    async def kinds_of_flux(self) -> frozenset[str]:
+        return frozenset(self.kinds)
 
     async def get_secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
         self.asked.append((namespace, name))
@@ -97,3 +108,48 @@ async def test_a_secret_without_the_keys_is_told_with_those_it_has() -> None:
     assert error.reason is Reason.CREDENTIALS_MISSING
     assert "it has username" in error.message
     assert "unrelated" not in error.message
+
+
+FLUX = Question(
+    Source.model_validate({"sourceRef": {"kind": "GitRepository", "name": "podinfo"}}),
+    "team-a",
+    "https://x",
+)
+GONE = NotThere(Reason.CLUSTER_UNAVAILABLE, "404")
+
+
+@pytest.mark.parametrize(
+    ("cluster", "reason", "words"),
+    [
+        (
+            Cluster(GONE, "gitrepositories"),
+            Reason.REFERENCE_NOT_FOUND,
+            "there is no GitRepository/podinfo in the namespace team-a",
+        ),
+        (
+            Cluster(GONE, "buckets"),
+            Reason.SOURCE_UNAVAILABLE,
+            "the cluster has no GitRepository of source.toolkit.fluxcd.io/v1. Install Flux",
+        ),
+        (
+            Cluster(NotAllowed(Reason.CLUSTER_UNAVAILABLE, "403"), "gitrepositories"),
+            Reason.CREDENTIALS_NOT_GRANTED,
+            "the operator may not get gitrepositories.source.toolkit.fluxcd.io",
+        ),
+        (
+            Cluster(Retryable(Reason.CLUSTER_UNAVAILABLE, "the API server does not answer")),
+            Reason.CLUSTER_UNAVAILABLE,
+            "does not answer",
+        ),
+    ],
+    ids=["no object", "no Flux", "no right", "no answer"],
+)
+async def test_why_an_object_of_flux_cannot_be_read(
+    cluster: Cluster, reason: Reason, words: str
+) -> None:
+    error, told = await ask(cluster, FLUX)
+    assert cluster.asked == [("team-a", "gitrepositories/podinfo")]
+    assert isinstance(error, Retryable)
+    assert error.reason is reason
+    assert words in str(error)
+    assert told == [reason]

@@ -118,3 +118,33 @@ async def test_what_one_namespaces_secret_opens_is_no_answer_for_another() -> No
     assert await server.ask(private(), team="b") != first
     assert server.asked == 3
     assert open_to_all != first
+
+
+FLUX = Source.model_validate({"sourceRef": {"kind": "GitRepository", "name": "podinfo"}})
+
+
+async def test_objects_of_flux_are_told_apart_by_namespace_and_name() -> None:
+    server = Server()
+    first = await server.ask(FLUX, team="a")
+    assert await server.ask(FLUX, team="a") == first
+    assert await server.ask(FLUX, team="b") != first
+    assert server.asked == 2
+
+
+async def test_what_changed_is_asked_anew() -> None:
+    server = Server()
+    first = await server.ask(FLUX)
+    server.resolver.forget(Question(FLUX, "a", NIXPKGS))
+    assert await server.ask(FLUX) != first
+
+
+async def test_an_answer_from_before_a_change_is_given_and_not_kept() -> None:
+    server = Server()
+    server.gate = asyncio.Event()
+    asker = asyncio.create_task(server.ask(FLUX))
+    await server.asking.wait()
+    server.resolver.forget(Question(FLUX, "a", NIXPKGS))  # it changed while the answer travels
+    server.gate.set()
+    first = await asker
+    assert await server.ask(FLUX) != first
+    assert server.asked == 2

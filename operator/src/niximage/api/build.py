@@ -10,6 +10,7 @@ nothing but its own namespace's affairs.
 """
 
 import base64
+import re
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import pydantic
@@ -21,7 +22,7 @@ from niximage.api.canonical import canonical_hash, canonical_json
 from niximage.api.contents import FILES_LIMIT, Compression, ImageFile, Layering, NixpkgsConfig
 from niximage.api.image import NixImage, explain
 from niximage.api.platforms import DEFAULT_PLATFORM, SYSTEMS, Platform, Platforms, in_order
-from niximage.api.source import NarHash
+from niximage.api.source import COMMIT_PATTERN, NarHash
 from niximage.api.spec import SHA256_PATTERN, Config, NixImageSpec, Package
 from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
 
@@ -36,6 +37,9 @@ LAYERS_LIMIT: Final = 128 * len(SYSTEMS)  # of an image for all platforms togeth
 TIME_LIMIT: Final = 253_402_300_799  # seconds since 1970: the end of the year 9999
 
 STORE_PATH_PATTERN: Final = r"^/nix/store/[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,211}$"
+
+SHORT: Final = 12  # digits of a revision that people read
+_COMMIT_AT_END: Final = re.compile(r"(?:^|@)sha(?:1|256):([0-9a-f]{40,64})$")
 
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Digest = Annotated[str, Field(pattern=SHA256_PATTERN)]
@@ -54,14 +58,46 @@ _Document = TypeVar("_Document", bound=Strict)
 class PinnedSource(Strict):
     """A source at one revision: the same bytes for ever."""
 
+    kind: Literal["git", "folder", "artifact"] = Field(
+        default="git",
+        description="A repository, a folder of this machine, or an archive that is downloaded.",
+    )
     url: Annotated[str, Field(max_length=1024)]
     ref: Annotated[str, Field(max_length=300)] = Field(
-        default="", description="The full ref that had the revision, or empty for a commit."
+        default="",
+        description="What had the revision: a full ref, an object of Flux, or empty for a commit.",
     )
-    revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
+    revision: Annotated[str, Field(pattern=r"^[^\s\x00-\x1f]+$", max_length=300)]
+    digest: Digest | None = Field(default=None, description="Of an archive: what is believed.")
+    origin: Annotated[str, Field(max_length=1024)] = Field(
+        default="", description="Of an archive: the repository that it was made from, if known."
+    )
     path: Annotated[str, Field(max_length=512)] = "."
     attr: Annotated[str, Field(max_length=128)] | None = None
     nar_hash: NarHash | None = None
+
+    @model_validator(mode="after")
+    def _pins(self) -> Self:
+        if (self.kind == "artifact") != (self.digest is not None):
+            raise ValueError("an artifact is pinned by its digest, and nothing else is")
+        if self.kind != "artifact" and not re.match(COMMIT_PATTERN, self.revision):
+            raise ValueError("the revision is no commit")
+        return self
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the bytes and the place in them depend on: part of every key made from them."""
+        place = {"path": self.path, "attr": self.attr}
+        if self.kind == "artifact":
+            # A revision that changes nothing in the archive builds nothing anew.
+            return {"artifact": self.digest, **place}
+        return {"revision": self.revision, **place}
+
+    @property
+    def short_revision(self) -> str:
+        """The digits of the revision that people read."""
+        found = _COMMIT_AT_END.search(self.revision)
+        return (found[1] if found is not None else self.revision)[:SHORT]
 
 
 class PinnedBase(Strict):
@@ -296,7 +332,7 @@ def input_hash(image: NixImage, source: PinnedSource, base: PinnedBase | None = 
         "v": 1,
         "builder": BUILDER_VERSION,
         "system": systems if len(systems) > 1 else systems[0],
-        "source": {"revision": source.revision, "path": source.path, "attr": source.attr},
+        "source": source.identity,
         "base": base and base.digest,
         "image": _shape(image.spec),
     }

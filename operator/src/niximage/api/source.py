@@ -1,7 +1,7 @@
 """Where packages come from: one of several kinds of source, each bounded."""
 
 import re
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
@@ -64,6 +64,7 @@ Attribute = Annotated[
 ]
 _ATTRIBUTE_WORDS: Final = "The attribute of the imported value that holds the packages."
 
+_ONE_KIND: Final = "set exactly one of nixpkgs, git and sourceRef"
 _HASH_NEEDS_REVISION: Final = "narHash goes with revision: a channel moves"
 
 
@@ -179,33 +180,52 @@ class GitSource(Model):
         return self
 
 
+class FluxSource(Model):
+    """An object of Flux in the same namespace, whose artifact holds a package set."""
+
+    api_version: Literal["source.toolkit.fluxcd.io/v1"] = "source.toolkit.fluxcd.io/v1"
+    kind: Literal["GitRepository", "ExternalArtifact"]
+    name: ObjectName
+    path: SourcePath = "."
+    attr: Attribute | None = Field(default=None, description=_ATTRIBUTE_WORDS)
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+
 class Source(Model):
     """Where the packages come from: exactly one kind; there is no default."""
 
     model_config = ConfigDict(
         json_schema_extra=cel(
-            ("has(self.nixpkgs) != has(self.git)", "set exactly one of nixpkgs and git")
+            (
+                "[has(self.nixpkgs), has(self.git), has(self.sourceRef)].filter(x, x).size() == 1",
+                _ONE_KIND,
+            )
         )
     )
 
     nixpkgs: NixpkgsSource | None = None
     git: GitSource | None = None
+    source_ref: FluxSource | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if (self.nixpkgs is None) == (self.git is None):
-            raise ValueError("set exactly one of nixpkgs and git")
+        if sum(kind is not None for kind in (self.nixpkgs, self.git, self.source_ref)) != 1:
+            raise ValueError(_ONE_KIND)
         return self
 
     @property
     def path(self) -> str:
         """The file or folder to import."""
-        return self.git.path if self.git is not None else "."
+        found = self.git or self.source_ref
+        return found.path if found is not None else "."
 
     @property
     def attr(self) -> str | None:
         """The attribute that holds the packages."""
-        return self.git.attr if self.git is not None else None
+        found = self.git or self.source_ref
+        return found.attr if found is not None else None
 
     @property
     def secret(self) -> str | None:

@@ -12,6 +12,7 @@ from niximage.api.base import Model, Time, list_map, list_set
 from niximage.errors import Reason
 
 Text = Annotated[str, Field(max_length=1024)]
+Revision = Annotated[str, Field(max_length=300)]
 
 
 class ConditionType(enum.StrEnum):
@@ -55,8 +56,13 @@ class SourceStatus(Model):
     """The revision that the source was pinned to."""
 
     url: Text
-    ref: Annotated[str, Field(max_length=300)] = ""
-    revision: Annotated[str, Field(max_length=64)]
+    ref: Annotated[str, Field(max_length=300)] = Field(
+        default="", description="The full ref, or the object of Flux, that has the revision."
+    )
+    revision: Revision
+    digest: Annotated[str, Field(max_length=71)] | None = Field(
+        default=None, description="Of an artifact of Flux: what its bytes hash to."
+    )
     short_revision: Annotated[str, Field(max_length=12)]
     resolved_time: Time = Field(description="When the source first had this revision.")
 
@@ -67,7 +73,10 @@ class Artifact(Model):
     input_hash: Annotated[str, Field(max_length=64)] = Field(
         description="What the image was made from; a tag of this name names it, too."
     )
-    revision: Annotated[str, Field(max_length=64)]
+    revision: Revision
+    source_digest: Annotated[str, Field(max_length=71)] | None = Field(
+        default=None, description="Of the artifact of Flux that it was built from."
+    )
     platforms: Annotated[
         list[Annotated[str, Field(max_length=32)]],
         Field(max_length=8, json_schema_extra=list_set()),
@@ -134,7 +143,7 @@ class BuildResult(Model):
     result: Literal["Succeeded", "Failed"]
     reason: Annotated[str, Field(max_length=64)]
     message: Annotated[str, Field(max_length=300)] = ""
-    revision: Annotated[str, Field(max_length=64)]
+    revision: Revision
     digest: Annotated[str, Field(max_length=71)] | None = None
     start_time: Time
     completion_time: Time

@@ -96,11 +96,10 @@ def _find_all(
 
 
 def _name(request: BuildRequest, platform: Platform, package: str) -> str:
-    source = request.source
     document: dict[str, Any] = {
         "v": 1,
         "evaluator": EVALUATOR,
-        "source": {"revision": source.revision, "path": source.path, "attr": source.attr},
+        "source": request.source.identity,
         "system": SYSTEMS[platform],
         "config": request.nixpkgs_config.to_json(),
         "package": package,

@@ -65,7 +65,7 @@ class BuildRecord(Record):
         layers: how many there are.
         reused_layers: how many of them were in the bucket before.
         reused_size: bytes of those.
-        revision: the source's commit.
+        revision: the source's commit, or what else its revision is called.
     """
 
     kind: Literal["build"] = "build"
@@ -75,7 +75,7 @@ class BuildRecord(Record):
     layers: Count
     reused_layers: Count
     reused_size: Bytes
-    revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
+    revision: Annotated[str, Field(pattern=r"^[^\s\x00-\x1f]+$", max_length=300)]
 
 
 _AnyRecord = TypeVar("_AnyRecord", bound=Strict)

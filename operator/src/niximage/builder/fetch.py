@@ -14,9 +14,10 @@ from niximage.api.build import TIME_LIMIT, BuildRequest, PinnedSource, Strict, r
 from niximage.api.canonical import canonical_json
 from niximage.builder.progress import Say, silent, timed
 from niximage.errors import Reason, Retryable
+from niximage.source.artifact import fetch_artifact
 from niximage.source.credentials import Credentials
 from niximage.source.fetch import Fetched, fetch, inside
-from niximage.source.folder import copy_folder, is_folder
+from niximage.source.folder import copy_folder
 
 # The name is part of store paths that copy the source whole: the same as Nix's own fetchers'.
 SOURCE: Final = "source"
@@ -55,12 +56,16 @@ def bring_source(
         Terminal: the source is at fault.
         Retryable: it cannot be reached now, or the credentials do not open it.
     """
-    with timed(say, f"fetched revision {source.revision[:12]}", stage="evaluate"):
-        if allow_file and is_folder(source):
-            return copy_folder(source, folder)
-        return fetch(
-            source, folder, timeout=timeout, allow_file=allow_file, credentials=credentials
-        )
+    with timed(say, f"fetched revision {source.short_revision}", stage="evaluate"):
+        match source.kind:
+            case "folder" if allow_file:
+                return copy_folder(source, folder)
+            case "artifact":
+                return fetch_artifact(source, folder, timeout=timeout)
+            case _:
+                return fetch(
+                    source, folder, timeout=timeout, allow_file=allow_file, credentials=credentials
+                )
 
 
 def run_fetch(

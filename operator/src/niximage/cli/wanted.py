@@ -100,6 +100,11 @@ def wanted(options: Options) -> Wanted:
     if options.source is not None:
         source = pin_folder(options.source, path=options.path, attr=options.attr)
         return Wanted(image, source, base)
+    if (flux := image.spec.source.source_ref) is not None:
+        raise _usage(
+            f"the file's source is the {flux} of a cluster, and none is asked",
+            "Add --source FOLDER with a checkout of what it follows",
+        )
     credentials = source_credentials(options, image.spec.source.secret)
     source = asyncio.run(
         resolve(

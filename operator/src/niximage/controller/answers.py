@@ -1,7 +1,6 @@
 """The answers that `decide` gives while nothing has failed: for each state the status."""
 
 import datetime as dt
-from typing import Final
 
 import pydantic
 
@@ -25,8 +24,6 @@ from niximage.controller.views import JobState, JobView, Published
 from niximage.controller.words import artifact_words, building_words, pinned_words
 from niximage.errors import Reason, plain_text
 from niximage.source.failures import shown_url
-
-SHORT: Final = 12  # digits of a revision that people read
 
 
 def suspended(case: Case, *, good: bool) -> Decision:
@@ -73,19 +70,24 @@ def requested(case: Case) -> NixImageStatus:
 
 
 def waiting(
-    case: Case, source: SourceStatus | None, words: str, reason: Reason = Reason.PROGRESSING
+    case: Case,
+    source: SourceStatus | None,
+    words: str,
+    reason: Reason = Reason.PROGRESSING,
+    resolved: say.Say | None = None,
 ) -> Decision:
     """Nothing can be built before something else is there; a good image stays Ready."""
     status = case.status.model_copy(
         update={"source": source, "current_build": None, "failure": None}
     )
-    resolved = () if source is None else (say.source_resolved(pinned_words(source)),)
+    if resolved is None and source is not None:
+        resolved = say.source_resolved(pinned_words(source))
+    of_source = () if resolved is None else (resolved,)
     if case.standing is not None:
-        return Decision(
-            status=case.said(status, kept(case.standing), *resolved), requeue_after=case.poll
-        )
+        status = case.said(status, kept(case.standing), *of_source)
+        return Decision(status=status, requeue_after=case.poll)
     told = (say.ready_unknown(Reason.PROGRESSING, words), say.reconciling(reason, words))
-    return Decision(status=case.said(status, *told, *resolved), requeue_after=case.poll)
+    return Decision(status=case.said(status, *told, *of_source), requeue_after=case.poll)
 
 
 def queued(case: Case, source: SourceStatus, words: str) -> Decision:
@@ -178,6 +180,7 @@ def with_artifact(
     artifact = Artifact(
         input_hash=inputs,
         revision=source.revision,
+        source_digest=source.digest,
         platforms=[str(platform) for platform in in_order(case.image.spec.platforms)],
         layers=published.layers,
         size=published.size,
@@ -200,21 +203,18 @@ def with_artifact(
 
 def source_status(case: Case, pinned: PinnedSource) -> SourceStatus:
     """The revision for the status; its time is that of the first sight of it."""
-    before = case.status.source
-    url = shown_url(pinned.url)
-    if before is not None and (before.url, before.ref, before.revision) == (
-        url,
-        pinned.ref,
-        pinned.revision,
-    ):
-        return before
-    return SourceStatus(
-        url=url,
+    found = SourceStatus(
+        url=shown_url(pinned.origin or pinned.url),
         ref=pinned.ref,
         revision=pinned.revision,
-        short_revision=pinned.revision[:SHORT],
+        digest=pinned.digest,
+        short_revision=pinned.short_revision,
         resolved_time=case.now,
     )
+    before = case.status.source
+    if before is not None and found == before.model_copy(update={"resolved_time": case.now}):
+        return before
+    return found
 
 
 def invalid(problem: str, cached: CachedImage, now: dt.datetime) -> NixImageStatus:

@@ -21,6 +21,7 @@ class Cache:
         self._images: dict[Key, StoredImage] = {}
         self._jobs: dict[Key, dict[str, JobView]] = {}
         self._based: dict[Key, set[Key]] = {}
+        self._following: dict[tuple[str, str], set[Key]] = {}
         self._sharing: dict[str, set[Key]] = {}  # by repository
         self._touched: set[tuple[str, Key]] = set()
         # A request's reply may come after the event that its object is gone.
@@ -55,6 +56,10 @@ class Cache:
     def based_on(self, key: Key) -> frozenset[Key]:
         """The images that are based on an image, whether or not that is there."""
         return frozenset(self._based.get(key, ()))
+
+    def following(self, namespace: str, flux: str) -> frozenset[Key]:
+        """The images whose source is an object of Flux, `KIND/NAME`."""
+        return frozenset(self._following.get((namespace, flux), ()))
 
     def sharers(self, key: Key) -> tuple[Sharer, ...]:
         """The other images that publish to the repository of an image."""
@@ -164,9 +169,10 @@ class Cache:
             del self._gone[next(iter(self._gone))]
 
     def _set(self, key: Key, image: StoredImage | None) -> None:
-        """Keep or forget an image, and with it what it is based on, and where it goes."""
+        """Keep or forget an image, and with it what it is based on, follows, and where it goes."""
         known = self._images.get(key)
         _move(self._based, key, _base_key(known), _base_key(image))
+        _move(self._following, key, _followed(known), _followed(image))
         _move(self._sharing, key, _repository(known), _repository(image))
         if image is None:
             self._images.pop(key, None)
@@ -195,3 +201,8 @@ def _repository(image: StoredImage | None) -> str | None:
 def _base_key(image: StoredImage | None) -> Key | None:
     """The key of the NixImage that an image is based on, if it is."""
     return (image.key[0], image.base) if image is not None and image.base else None
+
+
+def _followed(image: StoredImage | None) -> tuple[str, str] | None:
+    """Namespace, and kind with name, of the object of Flux that an image's source is, if one."""
+    return (image.key[0], image.follows) if image is not None and image.follows else None

@@ -10,6 +10,7 @@ from niximage.api.status import Condition, ConditionType, NixImageStatus
 from niximage.controller import conditions as say
 from niximage.controller.settings import Settings
 from niximage.controller.views import Effect, Look, Observed, SetFinalizers
+from niximage.source.resolve import wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,8 @@ class Case:
     @property
     def poll(self) -> float | None:
         """Seconds until a moving source is looked up again; None for a fixed one."""
-        git, nixpkgs = self.image.spec.source.git, self.image.spec.source.nixpkgs
-        fixed = (git and git.ref.commit) or (nixpkgs and nixpkgs.revision)
-        return None if fixed else seconds(self.image.spec.interval)
+        is_fixed = wanted(self.image.spec.source, self.settings.nixpkgs_url).commit
+        return None if is_fixed else seconds(self.image.spec.interval)
 
     def with_status(self, status: NixImageStatus) -> "Case":
         """The same with another status, as though it stood already."""

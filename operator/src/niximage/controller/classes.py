@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from niximage.api.base import seconds
+from niximage.api.build import PinnedSource
 from niximage.api.build_class import DEFAULT_CLASS, NixBuildClass
 from niximage.api.image import NixImage
 from niximage.api.placement import amount
@@ -62,14 +63,8 @@ def denied(image: NixImage, build_class: NixBuildClass) -> Terminal | None:
     """What an image asks for that its class does not allow; None where all is well."""
     name, limits = build_class.metadata.name, build_class.spec
     git = image.spec.source.git
-    if git is not None and not build_class.allows(git.url):
-        allowed = (
-            ", ".join(shown_url(url) for url in limits.allowed_sources or ()) or "nixpkgs only"
-        )
-        return _denied(
-            f"the NixBuildClass {name} does not allow the source {shown_url(git.url)}",
-            f"It allows: {allowed or 'nixpkgs only'}",
-        )
+    if git is not None and (refused := _denied_url(git.url, build_class)) is not None:
+        return refused
     if limits.max_timeout and seconds(image.spec.timeout) > seconds(limits.max_timeout):
         return _denied(
             f"spec.timeout is {image.spec.timeout}",
@@ -85,6 +80,27 @@ def denied(image: NixImage, build_class: NixBuildClass) -> Terminal | None:
                 f"The NixBuildClass {name} allows at most {bound}",
             )
     return None
+
+
+def denied_artifact(source: PinnedSource, build_class: NixBuildClass | None) -> Terminal | None:
+    """What a class has against the artifact of an object of Flux; None where all is well.
+
+    Of a GitRepository counts the repository that it follows, for the archive is Flux's own; of an
+    ExternalArtifact, of which nothing else is known, where the archive is.
+    """
+    if build_class is None or source.kind != "artifact":
+        return None
+    return _denied_url(source.origin or source.url, build_class)
+
+
+def _denied_url(url: str, build_class: NixBuildClass) -> Terminal | None:
+    if build_class.allows(url):
+        return None
+    allowed = ", ".join(shown_url(each) for each in build_class.spec.allowed_sources or ())
+    return _denied(
+        f"the NixBuildClass {build_class.metadata.name} does not allow the source {shown_url(url)}",
+        f"It allows: {allowed or 'nixpkgs only'}",
+    )
 
 
 def _denied(message: str, hint: str) -> Terminal:

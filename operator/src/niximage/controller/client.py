@@ -26,6 +26,7 @@ from niximage.api.build_class import CLASS_PLURAL
 from niximage.api.image import PLURAL
 from niximage.controller.views import IMAGE_LABEL, MANAGED_BY, MANAGER
 from niximage.errors import Reason, Retryable, Terminal, plain_text
+from niximage.source import flux
 
 TIMEOUT: Final = 30.0  # seconds of one call
 REVIEW_TIMEOUT: Final = 5.0  # seconds of a review: somebody waits for a pull
@@ -36,6 +37,7 @@ IN_CLUSTER_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/to
 _IMAGES: Final = f"/apis/{GROUP}/{VERSION}"
 _BATCH: Final = "/apis/batch/v1"
 _CORE: Final = "/api/v1"
+_FLUX: Final = f"/apis/{flux.GROUP}/{flux.VERSION}"
 _EVENTS: Final = "/apis/events.k8s.io/v1"
 
 Json = dict[str, Any]
@@ -332,6 +334,23 @@ class ApiServer:
         """
         secret = await self.call("GET", f"{_CORE}/namespaces/{namespace}/secrets/{name}")
         return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
+
+    async def get_flux(self, namespace: str, plural: str, name: str) -> Json:
+        """An object of Flux's sources.
+
+        Raises:
+            NotAllowed: the operator may not get it.
+            NotThere: there is none of that name, or no such kind.
+        """
+        return await self.call("GET", f"{_FLUX}/namespaces/{namespace}/{plural}/{name}")
+
+    async def kinds_of_flux(self) -> frozenset[str]:
+        """The plurals of the kinds that Flux's sources have here; none where Flux is not."""
+        try:
+            found = await self.call("GET", _FLUX)
+        except (NotAllowed, NotThere):
+            return frozenset()
+        return frozenset(str(kind.get("name")) for kind in found.get("resources") or ())
 
     # Reviews -------------------------------------------------------------------------------------
 

@@ -63,6 +63,10 @@ from niximage.source.failures import shown_url
 from niximage.source.resolve import wanted
 
 GONE_SOON: Final = 2.0  # seconds between looks at a Job that is being deleted
+# Of an object of Flux, whose next change is told by the watch: no delays to be waited out.
+_NOT_YET: Final = frozenset(
+    {Reason.REFERENCE_NOT_FOUND, Reason.SOURCE_UNAVAILABLE, Reason.CREDENTIALS_NOT_GRANTED}
+)
 PROGRESS_EVERY: Final = 15.0  # seconds between looks at a Job that runs
 
 
@@ -130,9 +134,9 @@ def _is_of_this_spec(case: Case) -> bool:
     asked = wanted(case.image.spec.source, case.settings.nixpkgs_url)
     if asked.commit not in {"", artifact.revision}:
         return False
-    if (shown_url(asked.url), asked.ref) != (source.url, source.ref):
+    if asked.ref != source.ref or (asked.url and shown_url(asked.url) != source.url):
         return False
-    pinned = asked.pinned(artifact.revision)
+    pinned = asked.pinned(artifact.revision, digest=artifact.source_digest)
     inputs = input_hash(case.image, pinned, case.base)
     return inputs == artifact.input_hash
 
@@ -149,6 +153,9 @@ def _not_allowed(case: Case, policy: ClassWanting | NixImageError) -> Decision:
 def _source_failed(case: Case, error: NixImageError) -> Decision:
     """A good image stays good while its source cannot be asked."""
     unresolved = say.source_unresolved(error.reason, str(error))
+    if case.image.spec.source.source_ref is not None and error.reason in _NOT_YET:
+        source = case.status.source
+        return answers.waiting(case, source, str(error), error.reason, resolved=unresolved)
     if case.standing is not None:
         status = case.said(case.status, say.kept(case.standing), unresolved)
         return Decision(status=status, requeue_after=case.poll)
@@ -162,7 +169,8 @@ def _held(case: Case, pinned: PinnedSource) -> PinnedSource:
         return pinned
     if all(job.name != build.job_name for job in case.observed.jobs):
         return pinned
-    held = pinned.model_copy(update={"ref": source.ref, "revision": source.revision})
+    of_then = {"ref": source.ref, "revision": source.revision, "digest": source.digest}
+    held = pinned.model_copy(update=of_then)
     same = input_hash(case.image, held, case.base) == build.input_hash
     return held if same else pinned
 

@@ -20,13 +20,19 @@ from niximage.api.build_class import CLASS_PLURAL
 from niximage.api.image import PLURAL
 from niximage.controller.views import MANAGED_BY, MANAGER
 from niximage.errors import Reason, Retryable, plain_text
+from niximage.source.flux import GROUP as GROUP_OF_FLUX
+from niximage.source.flux import VERSION as VERSION_OF_FLUX
 
 Seen = Callable[[str, dict[str, Any]], None]
 """Called with a kind's plural and a watch event: {"type": …, "object": …}."""
 
 
 async def watch(
-    seen: Seen, *, stop: asyncio.Event | None = None, namespaces: tuple[str, ...] = ()
+    seen: Seen,
+    *,
+    stop: asyncio.Event | None = None,
+    namespaces: tuple[str, ...] = (),
+    flux: tuple[str, ...] = (),
 ) -> None:
     """Watch NixImages, NixBuildClasses and build Jobs until told to stop, or by SIGTERM and SIGINT.
 
@@ -36,6 +42,8 @@ async def watch(
             seconds more to end on a signal: it waits for the waiter on this very event.
         namespaces: the only ones to look into; none for all. Classes, which belong to no
             namespace, are watched only together with all.
+        flux: the plurals of Flux's kinds to watch, too: those that the cluster has, and that
+            the operator may watch.
 
     Raises:
         Retryable: the API server does not let us watch, or was away for too long.
@@ -46,19 +54,17 @@ async def watch(
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
         return _in_a_pod(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
-    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
-    async def image(event: kopf.RawEvent, **_: Any) -> None:
-        seen(PLURAL, dict(event))
+    def tell(group: str, version: str, plural: str) -> None:
+        @kopf.on.event(group, version, plural, id=plural, registry=registry)
+        async def each(event: kopf.RawEvent, **_: Any) -> None:
+            seen(plural, dict(event))
 
+    tell(GROUP, VERSION, PLURAL)
     if not namespaces:
-
-        @kopf.on.event(GROUP, VERSION, CLASS_PLURAL, registry=registry)
-        async def build_class(event: kopf.RawEvent, **_: Any) -> None:
-            seen(CLASS_PLURAL, dict(event))
-
-    @kopf.on.event("batch", "v1", "jobs", registry=registry)
-    async def job(event: kopf.RawEvent, **_: Any) -> None:
-        seen("jobs", dict(event))
+        tell(GROUP, VERSION, CLASS_PLURAL)
+    tell("batch", "v1", "jobs")
+    for plural in flux:
+        tell(GROUP_OF_FLUX, VERSION_OF_FLUX, plural)
 
     # What kopf says of its own handlers tells an admin nothing.
     logging.getLogger("kopf").setLevel(logging.WARNING)

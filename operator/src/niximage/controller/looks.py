@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from niximage.api.base import seconds
-from niximage.api.build import BuildRequest
+from niximage.api.build import BuildRequest, PinnedSource
 from niximage.api.image import NixImage
 from niximage.bucket.evaluations import find_evaluation
 from niximage.bucket.images import read_manifest
@@ -18,6 +18,7 @@ from niximage.bucket.tags import move_tag
 from niximage.controller.bases import find_base
 from niximage.controller.build_log import keep_log
 from niximage.controller.cache import Cache
+from niximage.controller.classes import denied_artifact
 from niximage.controller.client import Cluster
 from niximage.controller.config_map import ConfigMaps
 from niximage.controller.outcome import newest, outcome
@@ -88,9 +89,7 @@ class Looks:
         key = (image.metadata.namespace, image.metadata.name)
         match look:
             case Resolve(fresh):
-                question = Question(image.spec.source, key[0], settings.nixpkgs_url)
-                max_age = 0 if fresh else seconds(image.spec.interval)
-                source = await self._resolver.resolve(question, max_age=max_age)
+                source = await self._resolved(image, settings, fresh=fresh)
                 return replace(observed, source=source)
             case FindBase(name):
                 return replace(observed, base=find_base(self._cache, key, name))
@@ -110,6 +109,18 @@ class Looks:
             case TakeTurn():
                 ask = _ask(look, cached, settings, self._turns.now)
                 return replace(observed, turn=self._turns.take(ask, self._cache.all_jobs()))
+
+    async def _resolved(
+        self, image: NixImage, settings: Settings, *, fresh: bool
+    ) -> PinnedSource | NixImageError:
+        """The revision of an image's source, unless its class does not allow where that is from."""
+        spec = image.spec
+        question = Question(spec.source, image.metadata.namespace, settings.nixpkgs_url)
+        max_age = 0 if fresh else seconds(spec.interval)
+        source = await self._resolver.resolve(question, max_age=max_age)
+        if isinstance(source, PinnedSource):
+            return denied_artifact(source, settings.build_class) or source
+        return source
 
     async def known(self, request: BuildRequest, settings: Settings) -> BuildRequest:
         """The request, perhaps with what its packages were evaluated to before."""

@@ -6,15 +6,17 @@ grant it the one Secret. Whether that was done, the API server says.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, Protocol
 
 from niximage.api.build import PinnedSource
+from niximage.api.source import FluxSource
 from niximage.controller.client import NotAllowed, NotThere
 from niximage.controller.resolver import Question
 from niximage.errors import NixImageError, Reason, Retryable
 from niximage.source.credentials import KEYS, Credentials, missing
 from niximage.source.failures import shown_url
+from niximage.source.flux import PLURALS, not_found, not_readable, not_served, pin_flux
 from niximage.source.resolve import resolve, wanted
 
 TIMEOUT: Final = 60.0  # seconds of one ls-remote
@@ -27,6 +29,14 @@ class Asked(Protocol):
 
     async def get_secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
         """The values of a Secret."""
+        ...
+
+    async def get_flux(self, namespace: str, plural: str, name: str) -> dict[str, Any]:
+        """An object of Flux."""
+        ...
+
+    async def kinds_of_flux(self) -> Collection[str]:
+        """The plurals of the kinds that Flux's sources have here."""
         ...
 
 
@@ -59,6 +69,8 @@ class Origins:
         return pinned
 
     async def _pin(self, question: Question) -> PinnedSource:
+        if question.source.source_ref is not None:
+            return await self._flux(question, question.source.source_ref)
         credentials = None
         if question.source.secret and not wanted(question.source, question.nixpkgs_url).commit:
             credentials = await self._credentials(question, question.source.secret)
@@ -68,6 +80,18 @@ class Origins:
             timeout=TIMEOUT,
             credentials=credentials,
         )
+
+    async def _flux(self, question: Question, flux: FluxSource) -> PinnedSource:
+        plural = PLURALS[flux.kind]
+        try:
+            body = await self._cluster.get_flux(question.namespace, plural, flux.name)
+        except NotAllowed:
+            raise not_readable(flux) from None
+        except NotThere:
+            if plural not in await self._cluster.kinds_of_flux():
+                raise not_served(flux) from None
+            raise not_found(flux, question.namespace) from None
+        return pin_flux(question.source, body)
 
     async def _credentials(self, question: Question, name: str) -> Credentials:
         where = f"the Secret {question.namespace}/{name}"

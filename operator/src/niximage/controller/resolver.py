@@ -79,6 +79,12 @@ class Resolver:
         source = question.source
         return known.pinned.model_copy(update={"path": source.path, "attr": source.attr})
 
+    def forget(self, question: Question) -> None:
+        """Do not answer from memory any more: what was asked changed just now."""
+        key = canonical_hash(_moving_part(question))
+        self._answers.pop(key, None)
+        self._asking.pop(key, None)  # who waits for it still gets it, and nobody else
+
     def _lifetime(self, answer: _Answer, max_age: float) -> float:
         return min(max_age, self._retry_delay) if isinstance(answer.pinned, Retryable) else max_age
 
@@ -90,10 +96,12 @@ class Resolver:
             except NixImageError as error:
                 pinned = error
             answer = _Answer(self._clock(), pinned)
-            self._answers[key] = answer
+            if self._asking.get(key) is asyncio.current_task():
+                self._answers[key] = answer
             return answer
         finally:
-            del self._asking[key]
+            if self._asking.get(key) is asyncio.current_task():
+                del self._asking[key]
 
 
 def _moving_part(question: Question) -> dict[str, object]:
@@ -107,5 +115,8 @@ def _moving_part(question: Question) -> dict[str, object]:
         if source.secret is not None:
             part["secret"] = [question.namespace, source.secret]
         return part
+    if source.source_ref is not None:
+        flux = source.source_ref
+        return {"flux": [question.namespace, flux.kind, flux.name]}
     assert source.nixpkgs is not None
     return {"url": question.nixpkgs_url, "nixpkgs": source.nixpkgs.to_json()}

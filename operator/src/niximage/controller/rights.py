@@ -3,6 +3,8 @@
 Without this a missing right shows as a watch that ends, a Job that is never made, or nothing.
 """
 
+import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -10,6 +12,10 @@ from niximage.api.base import GROUP
 from niximage.api.build_class import CLASS_PLURAL
 from niximage.api.image import PLURAL
 from niximage.errors import Reason, Terminal
+from niximage.source.flux import GROUP as GROUP_OF_FLUX
+from niximage.source.flux import PLURALS
+
+log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
@@ -48,6 +54,41 @@ class Asked(Protocol):
     async def may(self, attributes: Json) -> bool:
         """Whether the operator itself may do something, by the attributes of a resource."""
         ...
+
+
+class AskedOfFlux(Asked, Protocol):
+    """What is asked of a cluster that may have Flux."""
+
+    async def kinds_of_flux(self) -> Collection[str]:
+        """The plurals of the kinds that Flux's sources have here."""
+        ...
+
+
+async def watchable_flux(cluster: AskedOfFlux, namespaces: tuple[str, ...]) -> tuple[str, ...]:
+    """The plurals of Flux's kinds that are there and that the operator may watch.
+
+    Whatever is not, is looked up as often as `spec.interval` says.
+
+    Args:
+        cluster: the API server.
+        namespaces: the only ones to look into; none for all.
+
+    Raises:
+        Retryable: the API server does not answer.
+    """
+    there = await cluster.kinds_of_flux()
+    found = []
+    for plural in sorted(set(PLURALS.values()) & set(there)):
+        asked = [
+            {"namespace": namespace, "verb": verb, "group": GROUP_OF_FLUX, "resource": plural}
+            for namespace in namespaces or ("",)
+            for verb in ("list", "watch")
+        ]
+        if all([await cluster.may(attributes) for attributes in asked]):
+            found.append(plural)
+        else:
+            log.warning("%s are not watched: the operator may not list and watch them", plural)
+    return tuple(found)
 
 
 async def check_rights(cluster: Asked, namespaces: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ import pydantic
 
 from niximage.api.build_class import CLASS_PLURAL
 from niximage.api.image import PLURAL, explain
+from niximage.api.source import Source
 from niximage.bucket.store import ObjectStore
 from niximage.controller.cache import Cache
 from niximage.controller.client import ApiServer, Conflict, NotThere
@@ -27,13 +28,14 @@ from niximage.controller.origins import Origins
 from niximage.controller.progress import ProgressReader
 from niximage.controller.queue import KeyedQueue
 from niximage.controller.reconcile import Reconciler
-from niximage.controller.resolver import Resolver
-from niximage.controller.rights import check_rights
+from niximage.controller.resolver import Question, Resolver
+from niximage.controller.rights import check_rights, watchable_flux
 from niximage.controller.settings import Settings
 from niximage.controller.stored import Key, StoredImage
 from niximage.controller.turns import Turns
 from niximage.controller.views import JobView
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
+from niximage.source.flux import PLURALS
 
 PASS_TIMEOUT: Final = 300.0  # seconds of one pass over one image
 LIST_TIMEOUT: Final = 300.0  # seconds that a full list may take, pages and all
@@ -62,12 +64,12 @@ class Operator:
         self._queue: KeyedQueue[Key] = KeyedQueue()
         self._turns = Turns(time.monotonic)
         origins = Origins(cluster, told=lambda reason: metrics.resolves.labels(reason).inc())
-        resolver = Resolver(origins.pin, retry_delay=settings.retry_delay)
+        self._resolver = Resolver(origins.pin, retry_delay=settings.retry_delay)
         looks = Looks(
             cache=self._cache,
             cluster=cluster,
             store=store,
-            resolver=resolver,
+            resolver=self._resolver,
             turns=self._turns,
             progress=ProgressReader(cluster),
             config_maps=ConfigMaps(cluster),
@@ -84,6 +86,9 @@ class Operator:
             body = event["object"]
             if plural == CLASS_PLURAL:
                 self._class_seen(body, gone=gone)
+                return
+            if plural in PLURALS.values():
+                self._flux_seen(plural, body)
                 return
             if plural == PLURAL:
                 key = (body["metadata"]["namespace"], body["metadata"]["name"])
@@ -118,6 +123,17 @@ class Operator:
         except pydantic.ValidationError as error:
             log.warning("the NixBuildClass %s is not valid: %s", name, explain(error))
             keys = self._cache.drop_class(name)
+        for key in keys:
+            self._queue.add(key)
+
+    def _flux_seen(self, plural: str, body: dict[str, Any]) -> None:
+        """Learn that an object of Flux is new, changed or gone: it is asked anew."""
+        namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
+        kind = next(kind for kind, plurals in PLURALS.items() if plurals == plural)
+        keys = self._cache.following(namespace, f"{kind}/{name}")
+        if keys:
+            source = Source.model_validate({"sourceRef": {"kind": kind, "name": name}})
+            self._resolver.forget(Question(source, namespace, ""))
         for key in keys:
             self._queue.add(key)
 
@@ -212,6 +228,7 @@ async def run(
     health = Health(patience=2 * settings.resync_interval * (1 + JITTER) + LIST_TIMEOUT)
     async with ApiServer(settings.namespaces) as cluster, serve_health(listen, health, metrics):
         await check_rights(cluster, settings.namespaces)
+        flux = await watchable_flux(cluster, settings.namespaces)
         async with _lead(cluster, settings) as holding:
             health.began()
             metrics.leader.set(1)
@@ -228,7 +245,7 @@ async def run(
             async with _background(*jobs, operator.resync()) as working:
                 tasks = [*working, *holding]
                 watching = asyncio.create_task(
-                    watch(operator.seen, stop=stop, namespaces=settings.namespaces)
+                    watch(operator.seen, stop=stop, namespaces=settings.namespaces, flux=flux)
                 )
                 await asyncio.wait({watching, *tasks}, return_when=asyncio.FIRST_COMPLETED)
                 if not watching.done():

@@ -35,6 +35,7 @@ class StoredImage:
         uid: which one of that name.
         version: the resourceVersion as a number; the API server compares them so since 1.35.
         base: the name of the NixImage that it is based on, or "".
+        follows: the object of Flux that is its source, `KIND/NAME`, or "".
         repository: where it publishes to.
         class_name: of its NixBuildClass, or "" where it names none.
         told: its conditions.
@@ -45,6 +46,7 @@ class StoredImage:
     uid: str
     version: int
     base: str
+    follows: str
     repository: str
     class_name: str
     told: tuple[Told, ...]
@@ -67,6 +69,7 @@ class StoredImage:
             uid=metadata["uid"],
             version=int(version) if version.isdecimal() else 0,
             base=_text(spec, "base", "niximage", "name"),
+            follows=_follows(spec),
             repository=f"{namespace}/{repository}",
             class_name=_text(spec, "build", "className"),
             told=_told(status.get("conditions")),
@@ -105,6 +108,11 @@ class CachedImage:
     def from_json(cls, body: dict[str, Any]) -> "CachedImage":
         """Read a NixImage; never raises, since a stored object may be from another time."""
         return StoredImage.from_json(body).open()
+
+
+def _follows(spec: object) -> str:
+    kind, name = (_text(spec, "source", "sourceRef", each) for each in ("kind", "name"))
+    return sys.intern(f"{kind}/{name}") if kind and name else ""
 
 
 def _text(value: object, *path: str) -> str:

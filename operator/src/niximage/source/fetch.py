@@ -80,6 +80,8 @@ def inside(folder: Path, source: PinnedSource) -> Path:
         Terminal: it is not there, or leads outside.
     """
     where = f"{source.path!r} in {shown_url(source.url)} at {source.revision}"
+    field = "sourceRef" if source.kind == "artifact" else "git"
+    hint = f"Set source.{field}.path to a file or folder that is in it"
     root = folder.resolve()
     try:
         target = (root / source.path).resolve(strict=True)
@@ -87,13 +89,13 @@ def inside(folder: Path, source: PinnedSource) -> Path:
         raise Terminal(
             Reason.INVALID_SOURCE,
             f"there is no {where}",
-            hint="Set source.git.path to a file or folder of the repository",
+            hint=hint,
         ) from None
     if not target.is_relative_to(root):
         raise Terminal(
             Reason.INVALID_SOURCE,
-            f"{where} leads outside the repository",
-            hint="Set source.git.path to a file or folder of the repository",
+            f"{where} leads outside the source",
+            hint=hint,
         )
     return target
 

@@ -43,13 +43,12 @@ def pin_folder(folder: Path, *, path: str = ".", attr: str | None = None) -> Pin
             hint="Name the folder that has the package set's default.nix",
         )
     return PinnedSource(
-        url=f"{SCHEME}{folder.resolve()}", revision=tree_hash(folder), path=path, attr=attr
+        kind="folder",
+        url=f"{SCHEME}{folder.resolve()}",
+        revision=tree_hash(folder),
+        path=path,
+        attr=attr,
     )
-
-
-def is_folder(source: PinnedSource) -> bool:
-    """Whether a source is a folder on this machine."""
-    return source.url.startswith(SCHEME)
 
 
 def copy_folder(source: PinnedSource, target: Path) -> Fetched:

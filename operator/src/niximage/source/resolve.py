@@ -25,8 +25,8 @@ class Wanted:
     """What to look up.
 
     Attributes:
-        url: the repository.
-        ref: the full name of the ref, or "" for a commit.
+        url: the repository; "" for what an object of Flux names.
+        ref: the full name of the ref, the object of Flux, or "" for a commit.
         commit: the commit, or "" for a ref.
         path: the file or folder to import.
         attr: the attribute that holds the packages.
@@ -40,12 +40,17 @@ class Wanted:
     attr: str | None = None
     nar_hash: str | None = None
 
-    def pinned(self, revision: str) -> PinnedSource:
-        """The source at one revision."""
+    def pinned(
+        self, revision: str, *, digest: str | None = None, url: str = "", origin: str = ""
+    ) -> PinnedSource:
+        """The source at one revision; of Flux also by its artifact's digest, URL and origin."""
         return PinnedSource(
-            url=self.url,
+            kind="git" if digest is None else "artifact",
+            url=url or self.url,
             ref=self.ref,
             revision=revision,
+            digest=digest,
+            origin=origin,
             path=self.path,
             attr=self.attr,
             nar_hash=self.nar_hash,
@@ -58,6 +63,9 @@ def wanted(source: Source, nixpkgs_url: str) -> Wanted:
         nixpkgs = source.nixpkgs
         ref = f"refs/heads/{nixpkgs.channel}" if nixpkgs.channel is not None else ""
         return Wanted(nixpkgs_url, ref, nixpkgs.revision or "", nar_hash=nixpkgs.nar_hash)
+    if source.source_ref is not None:
+        flux = source.source_ref
+        return Wanted("", str(flux), "", flux.path, flux.attr)
     assert source.git is not None
     git = source.git
     return Wanted(git.url, _full_name(git.ref), git.ref.commit or "", git.path, git.attr)
@@ -71,10 +79,10 @@ async def resolve(
     allow_file: bool = False,
     credentials: Credentials | None = None,
 ) -> PinnedSource:
-    """Pin a source to the revision that it has now.
+    """Pin a source to the revision that it has now, by asking a Git server.
 
     Args:
-        source: what the spec says.
+        source: what the spec says; not one of Flux, which the cluster knows.
         nixpkgs_url: the repository that `source.nixpkgs` means.
         timeout: seconds for all of it.
         allow_file: whether `file://` URLs may be used: only for what runs on a user's own

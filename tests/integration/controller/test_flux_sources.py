@@ -1,0 +1,155 @@
+"""GitRepositories and ExternalArtifacts of Flux before a real API server, with and without CRDs."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from integration.controller.conftest import Operator
+from integration.controller.test_operations import ROLE, restricted
+from support.flux_objects import flux_crds, flux_status, git_repository
+from support.kubernetes import Cluster, Json, conditions, eventually, nix_build_class, nix_image
+
+URL = "http://source-controller.flux-system.svc.cluster.local./gitrepository/x/podinfo/a.tar.gz"
+FIRST = flux_status(URL, f"sha256:{'a' * 64}", f"main@sha1:{'1' * 40}")
+SECOND = flux_status(URL, f"sha256:{'b' * 64}", f"main@sha1:{'2' * 40}")
+SOURCE = {"sourceRef": {"kind": "GitRepository", "name": "podinfo"}}
+# Long enough that nothing in a test is found by polling.
+PATIENT = {"interval": "1h"}
+
+
+@pytest.fixture
+def no_flux(cluster: Cluster) -> Cluster:
+    """A cluster without Flux, whatever tests before this one installed."""
+    cluster.do("delete", "--ignore-not-found", "-f", "-", given=flux_crds())
+    return cluster
+
+
+@pytest.fixture
+def flux(no_flux: Cluster) -> Iterator[Cluster]:
+    """The CRDs of Flux's sources, for this test."""
+    cluster = no_flux
+    cluster.do("create", "-f", "-", given=flux_crds())
+    for plural in ("gitrepositories", "externalartifacts"):
+        served = lambda p=plural: cluster.run("get", p, "-A").returncode == 0  # noqa: E731 (one use)
+        eventually(f"{plural} are served", served)
+    yield cluster
+    cluster.do("delete", "-f", "-", given=flux_crds())
+
+
+@pytest.fixture
+def operator_with_flux(flux: Cluster, operator: Operator) -> Operator:
+    """The operator, started when Flux was there."""
+    return operator
+
+
+def request_of(job: Json) -> Json:
+    (container,) = job["spec"]["template"]["spec"]["initContainers"]
+    text = next(e["value"] for e in container["env"] if e["name"] == "NIXIMAGE_REQUEST")
+    found: Json = json.loads(text)
+    return found
+
+
+def test_an_object_that_comes_changes_and_goes_is_followed_at_once(
+    operator_with_flux: Operator, namespace: str
+) -> None:
+    operator, cluster = operator_with_flux, operator_with_flux.cluster
+    cluster.do("create", "-f", "-", given=nix_image(namespace, source=SOURCE, **PATIENT))
+    image = operator.image_with(namespace, "SourceResolved", "False/ReferenceNotFound")
+    assert conditions(image)["Reconciling"] == "True/ReferenceNotFound"
+    cluster.do("create", "-f", "-", given=git_repository(namespace))
+    operator.image_with(namespace, "SourceResolved", "False/SourceUnavailable")
+    cluster.set_status("gitrepository", "podinfo", namespace, FIRST)
+    job = operator.job(namespace)
+    assert request_of(job)["source"] == {
+        "kind": "artifact",
+        "url": URL,
+        "ref": "GitRepository/podinfo",
+        "revision": f"main@sha1:{'1' * 40}",
+        "digest": f"sha256:{'a' * 64}",
+        "origin": "https://git.example.org/podinfo",
+        "path": ".",
+    }
+    operator.end_job(job, code=0, message=json.dumps(operator.publish(job)))
+    image = operator.image_with(namespace, "Ready", "True/Succeeded")
+    assert image["status"]["source"]["revision"] == f"main@sha1:{'1' * 40}"
+    assert image["status"]["source"]["shortRevision"] == "1" * 12
+    assert image["status"]["artifact"]["revision"] == f"main@sha1:{'1' * 40}"
+    cluster.set_status("gitrepository", "podinfo", namespace, SECOND)
+    second = operator.job(namespace, other_than=job["metadata"]["uid"])
+    assert request_of(second)["source"]["digest"] == f"sha256:{'b' * 64}"
+    cluster.do("delete", "gitrepository", "podinfo", "-n", namespace)
+    image = operator.image_with(namespace, "SourceResolved", "False/ReferenceNotFound")
+    assert conditions(image)["Ready"] == "True/Succeeded", "the good image stays"
+
+
+def test_an_external_artifact_and_the_sources_of_a_class(
+    operator_with_flux: Operator, namespace: str
+) -> None:
+    operator, cluster = operator_with_flux, operator_with_flux.cluster
+    cluster.do(
+        *("create", "-f", "-"),
+        given={
+            "apiVersion": "source.toolkit.fluxcd.io/v1",
+            "kind": "ExternalArtifact",
+            "metadata": {"name": "set", "namespace": namespace},
+            "spec": {},
+        },
+    )
+    cluster.set_status("externalartifact", "set", namespace, FIRST)
+    name = f"strict-{namespace}"
+    allowed = nix_build_class(name, allowedSources=["https://git.example.org/"])
+    cluster.do("create", "-f", "-", given=allowed)
+    try:
+        source = {"sourceRef": {"kind": "ExternalArtifact", "name": "set", "path": "nix"}}
+        image = nix_image(namespace, source=source, build={"className": name}, **PATIENT)
+        cluster.do("create", "-f", "-", given=image)
+        found = operator.image_with(namespace, "Stalled", "True/PolicyDenied")
+        assert URL in found["status"]["failure"]["message"]
+        host = URL.partition("gitrepository")[0]
+        cluster.do("apply", "-f", "-", given=nix_build_class(name, allowedSources=[host]))
+        request = request_of(operator.job(namespace))
+        assert request["source"]["path"] == "nix"
+        assert "origin" not in request["source"] or not request["source"]["origin"]
+    finally:
+        cluster.do("delete", "nixbuildclass", name)
+
+
+def test_without_flux_the_operator_starts_and_says_what_lacks(
+    no_flux: Cluster, operator: Operator, namespace: str
+) -> None:
+    operator.cluster.do("create", "-f", "-", given=nix_image(namespace, source=SOURCE))
+    image = operator.image_with(namespace, "SourceResolved", "False/SourceUnavailable")
+    assert "Install Flux" in next(
+        c["message"] for c in image["status"]["conditions"] if c["type"] == "SourceResolved"
+    )
+    # Another image shows that the operator goes on.
+    operator.cluster.do("create", "-f", "-", given=nix_image(namespace, "other"))
+    operator.image(namespace, lambda i: conditions(i).get("Reconciling"), "other")
+
+
+def test_without_the_right_to_watch_it_is_polled(
+    flux: Cluster, operator: Operator, namespace: str, tmp_path: Path
+) -> None:
+    operator.stop()
+    operator.kubeconfig = restricted(operator.cluster, namespace, tmp_path)
+    operator.environment["NIXIMAGE_NAMESPACES"] = namespace
+    operator.start()
+    assert "gitrepositories are not watched" in operator.log.read_text()
+    flux.do("create", "-f", "-", given=git_repository(namespace))
+    flux.set_status("gitrepository", "podinfo", namespace, FIRST)
+    flux.do("create", "-f", "-", given=nix_image(namespace, source=SOURCE))
+    image = operator.image_with(namespace, "SourceResolved", "False/CredentialsNotGranted")
+    assert "Grant its ServiceAccount" in str(image["status"]["conditions"])
+    rule = {
+        "apiGroups": ["source.toolkit.fluxcd.io"],
+        "resources": ["gitrepositories"],
+        "verbs": ["get"],
+    }
+    metadata = {"name": "niximage-operator", "namespace": namespace}
+    role = {**ROLE, "metadata": metadata, "rules": [*ROLE["rules"], rule]}
+    flux.do("apply", "-f", "-", given=role)
+    now = "reconcile.fluxcd.io/requestedAt=now"
+    flux.do("annotate", "niximg", "web", "-n", namespace, now)
+    operator.job(namespace)
