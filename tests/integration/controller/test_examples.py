@@ -92,3 +92,40 @@ def test_argo_syncs_images_before_what_runs_them(cluster: Cluster) -> None:
     order = ["NixImage/staging-tools", "NixImage/staging-greeting", "Deployment/staging-greeting"]
     assert sorted(waves, key=lambda name: waves[name]) == order
     assert len(set(waves.values())) == len(order), json.dumps(waves)
+
+
+def test_argo_s_configuration_is_patched(cluster: Cluster, namespace: str) -> None:
+    """As docs/gitops.md says, but for the namespace."""
+    cluster.do("create", "configmap", "argocd-cm", "-n", namespace, "--from-literal=own=kept")
+    patch = ("--patch-file", str(EXAMPLES / "argocd" / "argocd-cm.yaml"))
+    cluster.do("patch", "configmap", "argocd-cm", "-n", namespace, *patch)
+    found = cluster.get("configmap", "argocd-cm", namespace)
+    assert found is not None
+    assert found["data"].pop("own") == "kept"
+    assert {name.rpartition(".")[2] for name in found["data"]} == {"dev_NixImage"}
+
+
+def test_argo_s_application_is_of_what_is_there(cluster: Cluster) -> None:
+    application = yaml.safe_load((EXAMPLES / "argocd" / "application.yaml").read_text())
+    (ignored,) = application["spec"]["ignoreDifferences"]
+    group = cluster.do("get", "crd", "niximages.niximage.dev", "-o", "jsonpath={.spec.group}")
+    assert (ignored["group"], ignored["kind"]) == (group, "NixImage")
+
+
+def test_kubectl_brings_the_image_to_a_deployment(cluster: Cluster, namespace: str) -> None:
+    scope = ("-n", namespace)
+    image = f"127.0.0.1:5000/{namespace}/greeting@sha256:{'a' * 64}"
+    file = EXAMPLES / "flux" / "repository"
+    cluster.do("apply", *scope, "-f", str(file / "images" / "greeting.yaml"))
+    cluster.do("apply", *scope, "-f", str(file / "app" / "deployment.yaml"))
+    ready: dict[str, Any] = {"type": "Ready", "status": "True", "reason": "Succeeded"}
+    ready |= {"message": "", "observedGeneration": 1}
+    ready |= {"lastTransitionTime": "2026-05-04T12:00:00Z"}
+    status = {"image": image, "observedGeneration": 1, "conditions": [ready]}
+    cluster.set_status("niximage", "greeting", namespace, status)
+    cluster.do("wait", "--for=condition=Ready", "niximage/greeting", *scope, "--timeout=10s")
+    said = cluster.do("get", "niximage", "greeting", *scope, "-o", "jsonpath={.status.image}")
+    cluster.do("set", "image", "deployment/greeting", f"greeting={said}", *scope)
+    found = cluster.get("deployment", "greeting", namespace)
+    assert found is not None
+    assert found["spec"]["template"]["spec"]["containers"][0]["image"] == image
