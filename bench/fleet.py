@@ -35,7 +35,9 @@ def control_plane() -> Iterator[Path]:
         _run("python3", "cluster", "up", "--mode", "control-plane", *state)
         kubeconfig = folder / "state" / "kubeconfig"
         kubectl = Path(_run("python3", "cluster", "tools").strip().splitlines()[-1]) / "kubectl"
-        _run(str(kubectl), "--kubeconfig", str(kubeconfig), "apply", "-k", "crds")
+        admin = (str(kubectl), "--kubeconfig", str(kubeconfig))
+        _run(*admin, "apply", "-k", "crds")
+        _run(*admin, "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
         yield kubeconfig
     finally:
         _run("python3", "cluster", "down", *state)
@@ -168,16 +170,20 @@ class Fleet:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _watch(self) -> None:
-        async for _, image in self._api.watch(f"{IMAGES}/niximages"):
-            metadata, status = image["metadata"], image.get("status") or {}
-            key = (metadata["namespace"], metadata["name"])
-            told = {c["type"]: c["status"] for c in status.get("conditions", [])}
-            now = time.monotonic()
-            if told:
-                self.answered.setdefault(key, now)
-            if told.get("Ready") == "True":
-                self.ready.setdefault(key, now)
-                self.revision[key] = (status.get("artifact") or {}).get("revision", "")
+        while True:  # an API server ends watches when it likes, above all of new kinds
+            async for _, image in self._api.watch(f"{IMAGES}/niximages"):
+                self._note(image)
+
+    def _note(self, image: Json) -> None:
+        metadata, status = image["metadata"], image.get("status") or {}
+        key = (metadata["namespace"], metadata["name"])
+        told = {c["type"]: c["status"] for c in status.get("conditions", [])}
+        now = time.monotonic()
+        if told:
+            self.answered.setdefault(key, now)
+        if told.get("Ready") == "True":
+            self.ready.setdefault(key, now)
+            self.revision[key] = (status.get("artifact") or {}).get("revision", "")
 
     async def create(self, spec_of: Any) -> None:
         """Apply all of them, some at once."""

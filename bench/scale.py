@@ -158,7 +158,16 @@ async def _fleet(kubeconfig: Path, bucket: Path, git: GitServer, size: int, idle
     return found
 
 
-async def _apply(api: Api, program: Program, fleet: Fleet, spec_of: Callable[[Key], Json]) -> Json:
+async def _apply(
+    api: Api,
+    program: Program,
+    fleet: Fleet,
+    spec_of: Callable[[Key], Json],
+    *,
+    figures: bool = True,
+) -> Json:
+    if figures:
+        await program.until_figure("niximage_last_list_timestamp_seconds", 1)
     await program.until_idle()
     cpu, before = program.cpu, _of_operator(await api.writes())
     began = time.monotonic()
@@ -304,7 +313,7 @@ async def _tutorial(kubeconfig: Path, bucket: Path, git: GitServer, size: int) -
         found: Json = {"images": size}
         program.start()
         try:
-            found["apply"] = await _apply(api, program, fleet, _same)
+            found["apply"] = await _apply(api, program, fleet, _same, figures=False)
         finally:
             program.stop()
         program.start()

@@ -83,6 +83,8 @@ class Fault:
     times: int = 1
 
     def meets(self, request: Request) -> bool:
+        if self.watches and not request.is_watch:
+            return False
         return bool(
             re.fullmatch(self.method, request.method) and re.search(self.path, request.path)
         )

@@ -98,8 +98,11 @@ class Turns:
             return Queued(f"waiting for {twin}, which builds the same inputs")
         if any(self._is_twin(ask, other) for other in self._granted.values()):
             return Queued("waiting for a build of the same inputs")
+        # First the cheap answer: it is that of nearly all while thousands wait.
+        if full := Use.of(running, self._granted.values()).full(ask):
+            return Queued(f"waiting: {full}")
         if key not in self._admitted(running):
-            return Queued(_words(ask, running, self._granted.values()))
+            return Queued("waiting: other builds come first")
         del self._waiting[key]
         self._granted[key] = ask
         self._count += 1
@@ -241,9 +244,3 @@ def _twin(ask: Ask, running: Iterable[JobView]) -> str:
 
 def _aged(ask: Ask, now: float) -> int:
     return max(int(ask.urgency) - int((now - ask.since) // AGING), 0)
-
-
-def _words(ask: Ask, running: list[JobView], granted: Iterable[Ask]) -> str:
-    """Why a build waits: the cap that is full, or that others come first."""
-    full = Use.of(running, granted).full(ask)
-    return f"waiting: {full}" if full else "waiting: other builds come first"
