@@ -52,6 +52,7 @@ lint: ## Check style, types, layers, generated files and scripts
 	$(RUN) niximage crds --check crds
 	$(RUN) niximage crds --check charts/niximage-operator/files/crds
 	@.ci/chart check
+	@.ci/version >/dev/null
 	shellcheck $$(git grep -lE '^#!.*\b(ba)?sh$$')
 
 format: ## Bring the code into shape
@@ -63,6 +64,15 @@ generate: ## Write the generated files anew: CRDs, the chart's copies of them, i
 	$(RUN) niximage crds --write crds
 	$(RUN) niximage crds --write charts/niximage-operator/files/crds
 	@.ci/chart generate
+
+.PHONY: dist
+dist: ## Make what a release consists of, in dist/: Python package, chart, image
+	@rm -rf dist && mkdir -p dist/image
+	@$(UV) build --quiet --out-dir dist
+	@rm -f dist/.gitignore
+	@"$$(python3 cluster tools --charts)/helm" package --destination dist charts/niximage-operator
+	@cp "$$(python3 images build operator | cut -d ' ' -f 2)" "dist/image/niximage-operator-$$(.ci/version).tar"
+	@ls -l dist dist/image
 
 .PHONY: cluster-up cluster-down
 cluster-up: ## Start a local Kubernetes; kubeconfig at .cluster/kubeconfig

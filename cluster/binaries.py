@@ -70,6 +70,7 @@ CHART_TOOLS = (
     Program("helm", HERE / "helm", f"{_HELM}/cmd/helm"),
     Program("helm-docs", HERE / "charts", "github.com/norwoodj/helm-docs/cmd/helm-docs"),
     Program("kubeconform", HERE / "charts", "github.com/yannh/kubeconform/cmd/kubeconform"),
+    Program("kube-score", HERE / "charts", "github.com/zegl/kube-score/cmd/kube-score"),
 )
 # Only a test of GitOps needs them, and they take almost as long as the cluster's own.
 FLUX = tuple(

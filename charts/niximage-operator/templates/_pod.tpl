@@ -30,9 +30,19 @@ priorityClassName: {{ . }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .part.affinity }}
+{{- if .part.affinity }}
 affinity:
-  {{- toYaml . | nindent 2 }}
+  {{- toYaml .part.affinity | nindent 2 }}
+{{- else if and (gt (int .part.replicas) 1) (ne (.part.kind | default "") "DaemonSet") }}
+affinity:
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels:
+              {{- include "niximage.selectorLabels" . | nindent 14 }}
 {{- end }}
 {{- with .part.topologySpreadConstraints }}
 topologySpreadConstraints:

@@ -40,7 +40,21 @@ CASES: Final[dict[str, Json]] = {
             "priorityClassName": "system-cluster-critical",
             "nodeSelector": {"kubernetes.io/os": "linux"},
             "tolerations": [{"key": "a", "operator": "Exists"}],
-            "affinity": {"nodeAffinity": {}},
+            "affinity": {
+                "podAntiAffinity": {
+                    "preferredDuringSchedulingIgnoredDuringExecution": [
+                        {
+                            "weight": 1,
+                            "podAffinityTerm": {
+                                "topologyKey": "kubernetes.io/hostname",
+                                "labelSelector": {
+                                    "matchLabels": {"app.kubernetes.io/name": "niximage"}
+                                },
+                            },
+                        }
+                    ]
+                }
+            },
             "topologySpreadConstraints": [
                 {
                     "maxSkew": 1,
@@ -97,7 +111,6 @@ CASES: Final[dict[str, Json]] = {
     "namespaced": {
         "bucket": {"url": "gs://images"},
         "watchNamespaces": ["team-a", "team-b"],
-        "networkPolicies": {"enabled": False},
         "aggregateRoles": {"enabled": False},
         "crds": {"enabled": False},
         "operator": {"replicas": 2},

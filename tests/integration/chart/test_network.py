@@ -107,4 +107,4 @@ def test_each_namespace_of_builds_has_its_policy(render: Render) -> None:
         if each["metadata"]["name"] == "niximage-builds"
     }
     assert names == {"team-a", "team-b"}
-    assert render(CASES["namespaced"]).of_kind("NetworkPolicy") == []
+    assert render({"networkPolicies": {"enabled": False}}).of_kind("NetworkPolicy") == []

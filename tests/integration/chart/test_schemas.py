@@ -3,31 +3,22 @@
 import copy
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from integration.chart.cases import CASES
-from integration.chart.conftest import PROJECT, Json, Render
+from integration.chart.conftest import Json, Render
 from integration.chart.kubernetes_schemas import KUBERNETES, PATTERN, write_schemas
 
 pytestmark = pytest.mark.timeout(600)  # modules are downloaded at the first run
 
 
-@pytest.fixture(scope="session")
-def kubeconform() -> Path:
+@pytest.fixture
+def kubeconform(chart_tools: Path) -> Path:
     """The program."""
-    printed = subprocess.run(
-        [sys.executable, "cluster", "tools", "--charts"],
-        cwd=PROJECT,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    return Path(printed.stdout.strip()) / "kubeconform"
+    return chart_tools / "kubeconform"
 
 
 def check(program: Path, schemas: Path, objects: Sequence[Json]) -> str:
