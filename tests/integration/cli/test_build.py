@@ -345,3 +345,18 @@ def test_a_plan_is_what_a_build_does(niximage: Niximage) -> None:
         layer["paths"] for layer in report["platforms"][0]["layers"]
     ]
     assert document["bytes"]["closure"] == report["bytes"]["closure"]
+
+
+def test_a_plan_by_popularity_groups_as_its_data_say(niximage: Niximage) -> None:
+    data = niximage.home / "popularity.json"
+    data.write_text(json.dumps({"hello-1.0": 1000}))
+    file = niximage.home / "web.yaml"
+    file.write_text(nix_image(layering={"strategy": "Popularity", "maxLayers": 3}))
+    arguments = ("plan", "--source", niximage.package_set, "-f", file, "--json")
+    done = niximage.run(*arguments)
+    assert done.returncode == EXIT_TERMINAL
+    assert "spec.layering.strategy is Popularity" in done.stderr
+    done = niximage.run(*arguments, "--popularity-url", data.as_uri())
+    assert done.returncode == 0, done.stderr
+    assert "read the popularity data" in done.stderr
+    assert len(json.loads(done.stdout)["platforms"][0]["layers"]) <= 3

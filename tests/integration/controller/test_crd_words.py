@@ -226,6 +226,7 @@ CLASS_GOOD: dict[str, dict[str, Any]] = {
         "substituters": ["https://cache.nixos.org", "s3://team-cache"],
         "trustedPublicKeys": [f"cache.nixos.org-1:{'A' * 43}="],
         "nixpkgsURL": "https://git.example.org/nixpkgs",
+        "popularityURL": "https://example.org/data/popularity.json",
         "allowedSources": ["https://git.example.org/", "ssh://git@example.org/set"],
         "builderImage": "registry.example.org/niximage:1",
         "resources": {"requests": {"cpu": 1}, "limits": {"memory": "4Gi"}},
@@ -243,6 +244,14 @@ CLASS_GOOD: dict[str, dict[str, Any]] = {
 }
 
 CLASS_REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "popularity data in a bucket": (
+        {"popularityURL": "gs://data/popularity.json"},
+        "write an https:// URL of a file",
+    ),
+    "popularity data with a query": (
+        {"popularityURL": "https://example.org/p.json?x=1"},
+        "write an https:// URL of a file",
+    ),
     "a cache without a scheme": ({"substituters": ["cache.nixos.org"]}, "write a URL with its"),
     "a cache twice": ({"substituters": ["https://a.b", "https://a.b"]}, "Duplicate value"),
     "a key without a name": ({"trustedPublicKeys": ["A" * 43 + "="]}, "write a key as Nix does"),

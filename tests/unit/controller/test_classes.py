@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 
 from niximage.api.build_class import DEFAULT_CLASS, NixBuildClass
-from niximage.controller.classes import denied, denied_artifact, find_class, with_class
+from niximage.controller.classes import (
+    denied,
+    denied_artifact,
+    find_class,
+    with_class,
+    without_data,
+)
 from niximage.controller.pod import pod
 from niximage.controller.views import ClassWanting, CreateJob
 from niximage.errors import Reason
@@ -64,6 +70,25 @@ def test_a_class_replaces_only_what_it_names() -> None:
     assert settings.builder_image == "x:1"
     assert settings.nixpkgs_url == SETTINGS.nixpkgs_url
     assert settings.service_account == SETTINGS.service_account
+
+
+def test_popularity_wants_data_and_only_publish_learns_where_it_is() -> None:
+    popular: dict[str, Any] = {"layering": {"strategy": "Popularity"}}
+    plain = build_class()
+    refusal = without_data(nix_image(**popular), with_class(SETTINGS, plain))
+    assert refusal is not None
+    assert "popularityURL in the NixBuildClass plain" in str(refusal)
+    assert without_data(nix_image(), SETTINGS) is None
+    url = "https://example.org/popularity.json"
+    classed = build_class(popularityURL=url)
+    assert without_data(nix_image(**popular), with_class(SETTINGS, classed)) is None
+    pod = pod_of(classed, **popular)
+    (build,), (publish,) = (
+        [{v["name"]: v["value"] for v in step["env"]} for step in pod[kind]]
+        for kind in ("initContainers", "containers")
+    )
+    assert publish["NIXIMAGE_POPULARITY_URL"] == url
+    assert "NIXIMAGE_POPULARITY_URL" not in build
 
 
 def test_a_class_says_whether_pods_may_build() -> None:

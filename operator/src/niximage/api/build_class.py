@@ -37,6 +37,14 @@ Url = Annotated[
     ),
     Field(max_length=1024),
 ]
+HttpUrl = Annotated[
+    str,
+    worded(
+        r"^https?://[^\s'\"?#@/]+(/[^\s'\"?#@/]+)+$",
+        "write an https:// URL of a file, without credentials, query and fragment",
+    ),
+    Field(max_length=1024),
+]
 PublicKey = Annotated[
     str,
     worded(
@@ -94,6 +102,12 @@ class NixBuildClassSpec(Model):
         default=None,
         alias="nixpkgsURL",
         description="The Git repository that `source.nixpkgs` means.",
+    )
+    popularity_url: HttpUrl | None = Field(
+        default=None,
+        alias="popularityURL",
+        description="Where the data is that `spec.layering.strategy: Popularity` wants: a JSON "
+        "object of package names and counts, as Nixery has it, up to 16 MiB.",
     )
     allowed_sources: (
         Annotated[list[Url], Field(max_length=64, json_schema_extra=list_set())] | None

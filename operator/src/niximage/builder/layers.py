@@ -26,7 +26,7 @@ from niximage.image.entries import FileEntry
 from niximage.image.keys import entries_layer_key, store_layer_key
 from niximage.image.names import NamesWriter
 from niximage.image.pack import Packer
-from niximage.image.planner import MAX_LAYERS, plan
+from niximage.image.planner import MAX_LAYERS, Strategy, plan
 from niximage.image.root import Root
 
 SPOOLED: Final = 4  # layers on disk: two that upload, two that are being packed
@@ -82,6 +82,7 @@ def store_layers(
     verified: Collection[str] = (),
     codec: Codec = ZSTD,
     max_layers: int = MAX_LAYERS,
+    strategy: Strategy | None = None,
 ) -> tuple[WantedLayer, ...]:
     """The layers of an image's store paths, bottom first.
 
@@ -90,6 +91,7 @@ def store_layers(
         verified: those whose content a trusted key signed.
         codec: how layers are compressed.
         max_layers: the most there may be, the customisation layer included.
+        strategy: how store paths are grouped; the planner's own if not given.
     """
     return tuple(
         WantedLayer(
@@ -99,7 +101,7 @@ def store_layers(
             codec=codec,
             is_verified=all(info.path in verified for info in layer.paths),
         )
-        for layer in plan(closure, max_layers=max_layers)
+        for layer in plan(closure, max_layers=max_layers, strategy=strategy)
     )
 
 

@@ -14,6 +14,7 @@ from niximage.bucket.evaluations import find_evaluation
 from niximage.bucket.known import find_image
 from niximage.bucket.store import ObjectStore
 from niximage.builder.build import run_build
+from niximage.builder.popularity import layer_strategy
 from niximage.builder.prepare import PreparedImage, prepare_image, prepare_root
 from niximage.builder.progress import Say, silent
 from niximage.builder.publish import run_publish
@@ -47,6 +48,7 @@ def build_image(
     allow_file: bool = False,
     credentials: Credentials | None = None,
     threads: int | None = None,
+    popularity_url: str = "",
     say: Say = silent,
 ) -> PublishResult:
     """Build an image into a bucket, unless it is there.
@@ -60,6 +62,7 @@ def build_image(
         allow_file: whether the source may be a `file://` URL.
         credentials: what opens the source, if it is private.
         threads: how many blocks are compressed at once; the digest does not depend on it.
+        popularity_url: where the data is that the layering strategy Popularity wants.
         say: takes progress, one line at a time.
 
     Raises:
@@ -91,6 +94,7 @@ def build_image(
             caches=caches,
             scratch=scratch,
             threads=threads,
+            popularity_url=popularity_url,
             say=say,
         )
 
@@ -104,6 +108,7 @@ def plan_image(
     base: PinnedBase | None = None,
     allow_file: bool = False,
     credentials: Credentials | None = None,
+    popularity_url: str = "",
     say: Say = silent,
 ) -> list[PlannedImage]:
     """Lay out an image's layers; nothing is packed, and nothing that caches have is fetched.
@@ -114,6 +119,7 @@ def plan_image(
         What there would be for each platform.
     """
     request = _with_known(BuildRequest.of(image, source, base), bucket, nix)
+    strategy = layer_strategy(request.layering, popularity_url, say=say)
     with (
         open_caches(nix) as caches,
         _built(
@@ -136,6 +142,7 @@ def plan_image(
                 nix=nix,
                 caches=caches,
                 scratch=scratch,
+                strategy=strategy,
                 say=say,
             )
             is_here = not prepared.sources.substitutes

@@ -28,6 +28,7 @@ from niximage.image.compress import CODECS
 from niximage.image.database import DATABASE_NAME, JOURNALS, emptied, registered_paths
 from niximage.image.listing import store_lister
 from niximage.image.onto import put_onto
+from niximage.image.planner import Strategy
 from niximage.image.root import Root, RootPackage, build_root
 from niximage.nix.programs import NixStore
 from niximage.nix.substituters import Substituters
@@ -73,6 +74,7 @@ def prepare_image(
     nix: NixStore,
     caches: Substituters | None,
     scratch: Path,
+    strategy: Strategy | None,
     say: Say,
 ) -> PreparedImage:
     """Plan the image of one platform's packages; see `run_publish` for what it is given.
@@ -109,6 +111,7 @@ def prepare_image(
             verified=sources.substitutes,
             codec=CODECS[request.compression],
             max_layers=_budget(request, base),
+            strategy=strategy,
         )
         return PreparedImage(platform, sources, packages, base, layers)
 

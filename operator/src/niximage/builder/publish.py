@@ -18,6 +18,7 @@ from niximage.bucket.publish import publish_manifest, put_blob
 from niximage.bucket.records import BuildRecord, save_build
 from niximage.bucket.store import ObjectStore
 from niximage.builder.assemble import AssembledImage, assemble_image
+from niximage.builder.popularity import layer_strategy
 from niximage.builder.prepare import prepare_image
 from niximage.builder.progress import Say, silent, size, timed
 from niximage.image.descriptor import Descriptor
@@ -35,6 +36,7 @@ def run_publish(
     caches: Substituters | None = None,
     scratch: Path,
     threads: int | None = None,
+    popularity_url: str = "",
     say: Say = silent,
 ) -> PublishResult:
     """Publish the image of built packages, packing only the layers that the bucket lacks.
@@ -47,6 +49,7 @@ def run_publish(
         caches: the binary caches that store paths are taken from, if there are any.
         scratch: a folder for spool files.
         threads: how many blocks are compressed at once; the digest does not depend on it.
+        popularity_url: where the data is that the layering strategy Popularity wants.
         say: takes progress, one line at a time.
 
     Raises:
@@ -63,6 +66,7 @@ def run_publish(
             caches=caches,
             scratch=scratch,
             threads=threads,
+            popularity_url=popularity_url,
             say=say,
         )
 
@@ -76,11 +80,19 @@ def _publish(
     caches: Substituters | None,
     scratch: Path,
     threads: int | None,
+    popularity_url: str,
     say: Say,
 ) -> PublishResult:
     images = []
     prepare = partial(
-        prepare_image, request, bucket=bucket, nix=nix, caches=caches, scratch=scratch, say=say
+        prepare_image,
+        request,
+        bucket=bucket,
+        nix=nix,
+        caches=caches,
+        scratch=scratch,
+        strategy=layer_strategy(request.layering, popularity_url, say=say),
+        say=say,
     )
     # All of them are planned before any of them is packed: what is wrong is told early.
     for planned in [prepare(platform, outputs) for platform in request.platforms]:

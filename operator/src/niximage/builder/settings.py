@@ -9,6 +9,7 @@ NIXIMAGE_FETCHED              the folder that `fetch` puts the source into, and 
 NIXIMAGE_CREDENTIALS          the folder with the Secret's keys; `fetch` only
 NIXIMAGE_SECRET               that Secret's name, for messages; `fetch` only
 NIXIMAGE_LOCAL_BUILDS         "Forbidden" where what no binary cache has is not to be built
+NIXIMAGE_POPULARITY_URL       the data of the layering strategy Popularity; `publish` only
 NIXIMAGE_WORK                 the folder that `build` and `publish` share; /build by default
 NIXIMAGE_TERMINATION_LOG      where the kubelet reads the result; /dev/termination-log
 NIXIMAGE_BUILD_TIMEOUT        seconds that `build` may take; a day by default, for the
@@ -41,6 +42,7 @@ class BuilderSettings:
     Attributes:
         request: what to build.
         bucket: the bucket's URL, or "" where none was given.
+        popularity_url: where popularity data is, or "".
         nix: how the Nix programs are set up.
         work: the folder that `build` and `publish` share.
         timeout: seconds that `build` may take.
@@ -54,6 +56,7 @@ class BuilderSettings:
     nix: NixStore
     work: Path
     timeout: float
+    popularity_url: str = ""
     fetched: Path | None = None
     credentials: Path | None = None
     secret: str = ""
@@ -87,6 +90,7 @@ class BuilderSettings:
         return cls(
             request=request,
             bucket=environment.get("NIXIMAGE_BUCKET", ""),
+            popularity_url=environment.get("NIXIMAGE_POPULARITY_URL", ""),
             nix=NixStore(
                 substituters=tuple(environment.get("NIXIMAGE_SUBSTITUTERS", "").split()),
                 trusted_public_keys=tuple(

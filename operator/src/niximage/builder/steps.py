@@ -108,6 +108,7 @@ def _publish(settings: BuilderSettings, scratch: Path) -> bytes:
                 nix=settings.nix,
                 caches=caches,
                 scratch=scratch,
+                popularity_url=settings.popularity_url,
                 say=Narrator(),
             )
     finally:

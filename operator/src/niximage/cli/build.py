@@ -54,6 +54,7 @@ def run(options: Options, *, bucket: str, outputs: list[str], as_json: bool) -> 
             base=target.base,
             allow_file=options.allow_file or options.source is not None,
             credentials=target.credentials,
+            popularity_url=options.popularity_url,
             say=account,
         )
         for file in files:

@@ -18,6 +18,7 @@ from niximage.cli.options import (
     NixpkgsUrl,
     OptionalBucket,
     PlatformOption,
+    PopularityUrl,
     PublicKeys,
     Substituters,
 )
@@ -102,6 +103,7 @@ class Surroundings:
     local_builds: LocalBuildsOption = LocalBuilds.ALLOWED
     credentials: CredentialsFolder = None
     allow_file: AllowFile = False
+    popularity_url: PopularityUrl = ""
 
 
 def options(contents: Contents, around: Surroundings) -> "Options":
@@ -124,6 +126,7 @@ def options(contents: Contents, around: Surroundings) -> "Options":
         local_builds=around.local_builds is LocalBuilds.ALLOWED,
         allow_file=around.allow_file,
         credentials=around.credentials,
+        popularity_url=around.popularity_url,
     )
 
 

@@ -79,3 +79,11 @@ PlatformOption = Annotated[
         "file's platforms.  [default: linux/amd64]",
     ),
 ]
+PopularityUrl = Annotated[
+    str,
+    typer.Option(
+        envvar="NIXIMAGE_POPULARITY_URL",
+        help="Where the data is that spec.layering.strategy: Popularity wants: JSON of package "
+        "names and counts, as Nixery has it.",
+    ),
+]

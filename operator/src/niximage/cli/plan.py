@@ -40,6 +40,7 @@ def run(options: Options, *, bucket: str, as_json: bool) -> None:
             base=target.base,
             allow_file=options.allow_file or options.source is not None,
             credentials=target.credentials,
+            popularity_url=options.popularity_url,
             say=account,
         )
     platforms: list[dict[str, Any]] = [

@@ -16,6 +16,7 @@ from niximage.cli.options import (
     LocalBuilds,
     LocalBuildsOption,
     NixpkgsUrl,
+    PopularityUrl,
     PublicKeys,
     Substituters,
 )
@@ -59,6 +60,7 @@ def operator(
             envvar="NIXIMAGE_SERVICE_ACCOUNT", help="The ServiceAccount of build pods, by name."
         ),
     ] = "default",
+    popularity_url: PopularityUrl = "",
     workers: Annotated[
         int, typer.Option(min=1, max=128, envvar="NIXIMAGE_WORKERS", help="Images at once.")
     ] = 8,
@@ -138,6 +140,7 @@ def operator(
             trusted_public_keys=tuple(trusted_public_keys.split()),
             local_builds=local_builds is LocalBuilds.ALLOWED,
             service_account=service_account,
+            popularity_url=popularity_url,
             publish_environment={k: v for k, v in os.environ.items() if k in PASSED_ON},
             workers=workers,
             max_builds=max_builds,

@@ -50,6 +50,7 @@ class Options:
         platforms: what to build for; none leaves that to the file.
         allow_file: whether sources may be `file://` URLs.
         credentials: a folder with the keys of the Secret that the file's source names.
+        popularity_url: where the data is that the layering strategy Popularity wants.
     """
 
     file: Path | None
@@ -67,6 +68,7 @@ class Options:
     platforms: tuple[str, ...]
     allow_file: bool
     credentials: Path | None = None
+    popularity_url: str = ""
 
     @property
     def nix(self) -> NixStore:

@@ -55,6 +55,7 @@ def with_class(settings: Settings, build_class: NixBuildClass | None) -> Setting
         local_builds=local_builds,
         nixpkgs_url=spec.nixpkgs_url or settings.nixpkgs_url,
         builder_image=spec.builder_image or settings.builder_image,
+        popularity_url=spec.popularity_url or settings.popularity_url,
         service_account=spec.service_account_name or settings.service_account,
     )
 
@@ -100,6 +101,26 @@ def _denied_url(url: str, build_class: NixBuildClass) -> Terminal | None:
     return _denied(
         f"the NixBuildClass {build_class.metadata.name} does not allow the source {shown_url(url)}",
         f"It allows: {allowed or 'nixpkgs only'}",
+    )
+
+
+def without_data(image: NixImage, settings: Settings) -> Terminal | None:
+    """What an image asks for that wants data which nobody named; None where all is well.
+
+    Args:
+        image: the NixImage.
+        settings: the operator's, with what its class says.
+    """
+    if image.spec.layering.strategy != "Popularity" or settings.popularity_url:
+        return None
+    named = settings.build_class
+    return Terminal(
+        Reason.INVALID_SPEC,
+        "spec.layering.strategy is Popularity, and there is no popularity data",
+        hint=f"Leave the strategy out, or ask for popularityURL in the NixBuildClass "
+        f"{named.metadata.name}"
+        if named is not None
+        else "Leave the strategy out, or ask for a NixBuildClass with popularityURL",
     )
 
 

@@ -66,6 +66,8 @@ def pod(image: NixImage, create: CreateJob, settings: Settings) -> Json:
         "NIXIMAGE_LOCAL_BUILDS": "Allowed" if settings.local_builds else "Forbidden",
     }
     publish = {**environment, "NIXIMAGE_BUCKET": settings.bucket, **settings.publish_environment}
+    if settings.popularity_url:
+        publish["NIXIMAGE_POPULARITY_URL"] = settings.popularity_url
     bucket_mounts: list[Json] = []
     bucket_volumes: list[Json] = []
     if settings.bucket_claim:

@@ -18,7 +18,7 @@ from niximage.api.status import NixImageStatus
 from niximage.bucket.remove import Removed
 from niximage.controller.answers import invalid
 from niximage.controller.cache import Cache
-from niximage.controller.classes import denied, find_class, with_class
+from niximage.controller.classes import denied, find_class, with_class, without_data
 from niximage.controller.client import Cluster, Conflict, NotThere, Refused
 from niximage.controller.decide import decide
 from niximage.controller.events import Happened, event_manifest, happened, removed
@@ -113,9 +113,10 @@ class Reconciler:
             case ClassWanting():
                 return found, self._settings
             case NixBuildClass():
-                return denied(image, found), with_class(self._settings, found)
+                settings = with_class(self._settings, found)
+                return denied(image, found) or without_data(image, settings), settings
             case None:
-                return None, self._settings
+                return without_data(image, self._settings), self._settings
 
     async def _write(
         self, key: Key, cached: CachedImage, status: NixImageStatus

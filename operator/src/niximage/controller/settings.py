@@ -36,6 +36,8 @@ class Settings:
         substituters: binary caches, by URL.
         trusted_public_keys: the keys that signed what substituters give.
         local_builds: whether build pods may build what no binary cache has.
+        popularity_url: where the data is that the layering strategy Popularity wants; "" where
+            there is none.
         service_account: the ServiceAccount of build pods, in each image's namespace.
         publish_environment: more environment for the publish step, which holds credentials.
         workers: how many images are reconciled at once.
@@ -59,6 +61,7 @@ class Settings:
     substituters: tuple[str, ...] = ()
     trusted_public_keys: tuple[str, ...] = ()
     local_builds: bool = True
+    popularity_url: str = ""
     service_account: str = "default"
     publish_environment: dict[str, str] = field(default_factory=dict)
     workers: int = 8
