@@ -41,12 +41,16 @@ prepare:
 	@$(UV) sync --locked --quiet
 	@python3 images build >/dev/null & python3 cluster tools >/dev/null && python3 cluster tools --flux >/dev/null && wait $$!
 
+.PHONY: docs
+docs: ## Build the documentation into .site; no warning passes
+	NO_MKDOCS_2_WARNING=1 $(RUN) python -m mkdocs build --strict --config-file website/mkdocs.yml
+
 .PHONY: lint format
-lint: ## Check style, types, layers, generated files and scripts
+lint: docs ## Check style, types, layers, generated files, documentation and scripts
 	@.ci/packages git shellcheck
 	$(RUN) ruff check
 	$(RUN) ruff format --check
-	$(RUN) mypy operator/src tests bench
+	$(RUN) mypy operator/src tests bench website
 	for folder in cluster images demo; do MYPYPATH=cluster:$$folder $(RUN) mypy $$folder || exit; done
 	$(RUN) lint-imports
 	$(RUN) niximage crds --check crds

@@ -10,7 +10,7 @@ import yaml
 from integration.conftest import PROJECT
 from support.kubernetes import Cluster, nix_image
 
-DOCUMENTS = ("sources.md",)
+DOCUMENTS = ("dockertools.md", "index.md", "nixery.md", "sources.md")
 _BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

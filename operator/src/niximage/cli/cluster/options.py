@@ -62,7 +62,7 @@ Name = Annotated[
 Names = Annotated[
     list[str],
     typer.Argument(
-        metavar="NAME...",
+        metavar="NAME",
         help="The NixImages, one or more.",
         autocompletion=complete_name,
         show_default=False,
