@@ -1,8 +1,6 @@
 """Garbage collection on real stores: what stays, what goes, and dying halfway."""
 
 import json
-import subprocess
-import sys
 import time
 from itertools import count
 from pathlib import Path
@@ -32,6 +30,7 @@ from niximage.bucket.remove import remove_repository, remove_tags
 from niximage.bucket.tags import move_tag
 from niximage.errors import Reason, Retryable, Terminal
 from niximage.image.descriptor import INDEX, LAYER_GZIP, MANIFEST, Descriptor
+from support.killing import said_apart
 from support.stores import WRITES, Hooked
 
 HOUR = 3600.0
@@ -322,54 +321,31 @@ def test_a_collection_killed_anywhere_loses_nothing(
 
 
 KILLED = """
-import os, signal, sys, time
-from itertools import count
+import sys, time
 from pathlib import Path
 import integration.bucket.test_collect as test
 from niximage.bucket import hold, keys, threads
 from niximage.bucket.file import FileStore
 from niximage.bucket.images import verify_image
-from support.stores import WRITES, Hooked
+from support.killing import kill_everywhere
 
 threads.WORKERS = 1
 hold.now = lambda: time.time() + 2 * test.DAY
 store = FileStore(Path(sys.argv[1]))
 test.NEW.publish(store, test.REPOSITORY, "latest")
-for step in count():
-    test.OLD.publish(store, test.REPOSITORY, test.HASH)
-    child = os.fork()
-    if child == 0:
-        left = step
-        def die(verb, key):
-            global left
-            left -= verb in WRITES
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-        test.gc(Hooked(store, die, die))
-        os._exit(0)
-    status = os.waitpid(child, 0)[1]
+
+def check():
     verify_image(store, test.REPOSITORY, test.NEW.digest)
     if store.stat(keys.revision_link(test.REPOSITORY, test.OLD.digest)) is not None:
         verify_image(store, test.REPOSITORY, test.OLD.digest)
-    if status == 0:
-        break
-    assert os.WTERMSIG(status) == signal.SIGKILL
-print(step)
+
+old = lambda: test.OLD.publish(store, test.REPOSITORY, test.HASH)
+print(kill_everywhere(store, test.gc, check, begin=old))
 """
 
 
 def test_a_collection_killed_before_and_after_every_write_loses_nothing(tmp_path: Path) -> None:
-    """Nothing of it runs on, as it does where an error goes through it."""
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, tmp_path / "bucket"],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=Path(__file__).parents[2],
-    )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 10
+    assert int(said_apart(KILLED, tmp_path / "bucket")) >= 10
 
 
 def test_an_object_used_again_meanwhile_is_spared(

@@ -2,8 +2,6 @@
 
 import itertools
 import random
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,12 +16,12 @@ from niximage.bucket.images import has_blob, read_manifest, resolve_tag, verify_
 from niximage.bucket.manifest import parse_references
 from niximage.bucket.publish import publish_manifest
 from niximage.bucket.tags import move_tag
+from support.killing import said_apart
 from support.stores import WRITES, Hooked
 
 REPOSITORY = "team-a/hello"
 READERS = 300
 PUBLISHES = 150
-TESTS = Path(__file__).parents[2]
 
 
 def violations(store: ObjectStore, name: str) -> list[str]:
@@ -199,47 +197,27 @@ def test_a_mover_killed_anywhere_is_healed_by_the_next(exact_store: ObjectStore)
 
 
 KILLED = """
-import os, signal, sys
+import sys
 from pathlib import Path
+import integration.bucket.test_publish_stress as test
 from integration.tiny import tiny_image
 from niximage.bucket.file import FileStore
-from support.stores import WRITES, Hooked
-import integration.bucket.test_publish_stress as test
+from support.killing import kill_everywhere
 
 store = FileStore(Path(sys.argv[1]))
 image = tiny_image(b"one", b"two")
-for step in range(1000):
-    child = os.fork()
-    if child == 0:
-        left = step
-        def die(verb, key):
-            global left
-            left -= verb in WRITES
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-        image.publish(Hooked(store, die, die), test.REPOSITORY, "latest")
-        os._exit(0)
-    status = os.waitpid(child, 0)[1]
+
+def check():
     for seen in (image.digest, "latest"):
-        assert test.violations(store, seen) == [], (step, seen)
-    if status == 0:
-        break
-    assert os.WTERMSIG(status) == signal.SIGKILL
+        assert test.violations(store, seen) == []
+
+publish = lambda hooked: image.publish(hooked, test.REPOSITORY, "latest")
+print(kill_everywhere(store, publish, check))
 assert test.resolve_tag(store, test.REPOSITORY, "latest") == image.digest
-print(step)
 """
 
 
 def test_a_writer_killed_before_and_after_every_write_leaves_nothing_partial(
     tmp_path: Path,
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, tmp_path / "bucket"],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=TESTS,
-    )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 20
+    assert int(said_apart(KILLED, tmp_path / "bucket")) == 20
