@@ -61,6 +61,14 @@ def operator(
         ),
     ] = "default",
     popularity_url: PopularityUrl = "",
+    publish_credentials: Annotated[
+        str,
+        typer.Option(
+            envvar="NIXIMAGE_PUBLISH_CREDENTIALS",
+            help="For gs://: a credential configuration of workload identity federation, as JSON. "
+            "Build pods then publish without the metadata server. See docs/security.md.",
+        ),
+    ] = "",
     workers: Annotated[
         int, typer.Option(min=1, max=128, envvar="NIXIMAGE_WORKERS", help="Images at once.")
     ] = 8,
@@ -125,6 +133,7 @@ def operator(
 ) -> None:
     """Run the operator, in a pod or with a kubeconfig."""
     from niximage.bucket import open_store
+    from niximage.controller.federation import parse_federation
     from niximage.controller.run import run
     from niximage.controller.settings import PASSED_ON, Settings
 
@@ -141,6 +150,7 @@ def operator(
             local_builds=local_builds is LocalBuilds.ALLOWED,
             service_account=service_account,
             popularity_url=popularity_url,
+            federation=parse_federation(publish_credentials),
             publish_environment={k: v for k, v in os.environ.items() if k in PASSED_ON},
             workers=workers,
             max_builds=max_builds,

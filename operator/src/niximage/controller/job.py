@@ -4,6 +4,7 @@ from typing import Any
 
 from niximage.api.base import API_VERSION, seconds
 from niximage.api.image import KIND, NixImage
+from niximage.controller.federation import ANNOTATION as CREDENTIALS
 from niximage.controller.pod import pod
 from niximage.controller.settings import Settings
 from niximage.controller.views import (
@@ -43,6 +44,9 @@ def job_manifest(image: NixImage, create: CreateJob, settings: Settings) -> Json
     annotations = {INPUT_HASH: create.request.input_hash, ATTEMPT: str(create.attempt)}
     if create.force:
         annotations[FORCE] = create.force
+    of_pod = annotations
+    if settings.federation is not None:
+        of_pod = {**annotations, CREDENTIALS: settings.federation.configuration}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -78,7 +82,7 @@ def job_manifest(image: NixImage, create: CreateJob, settings: Settings) -> Json
                 ]
             },
             "template": {
-                "metadata": {"labels": labels, "annotations": annotations},
+                "metadata": {"labels": labels, "annotations": of_pod},
                 "spec": pod(image, create, settings),
             },
         },

@@ -15,6 +15,7 @@ from niximage.api.build_class import NixBuildClassSpec
 from niximage.api.image import NixImage
 from niximage.api.placement import ResourceList, amount
 from niximage.api.placement import Resources as ClassResources
+from niximage.controller.federation import FOLDER as FEDERATION
 from niximage.controller.settings import Settings
 from niximage.controller.views import CreateJob
 
@@ -70,11 +71,14 @@ def pod(image: NixImage, create: CreateJob, settings: Settings) -> Json:
         publish["NIXIMAGE_POPULARITY_URL"] = settings.popularity_url
     bucket_mounts: list[Json] = []
     bucket_volumes: list[Json] = []
+    if settings.federation is not None:
+        publish |= settings.federation.environment
+        bucket_mounts = [{"name": "federation", "mountPath": FEDERATION, "readOnly": True}]
+        bucket_volumes = [settings.federation.volume("federation")]
     if settings.bucket_claim:
-        bucket_mounts = [{"name": "bucket", "mountPath": urlsplit(settings.bucket).path}]
-        bucket_volumes = [
-            {"name": "bucket", "persistentVolumeClaim": {"claimName": settings.bucket_claim}}
-        ]
+        bucket_mounts.append({"name": "bucket", "mountPath": urlsplit(settings.bucket).path})
+        claim = {"claimName": settings.bucket_claim}
+        bucket_volumes.append({"name": "bucket", "persistentVolumeClaim": claim})
     resources = _resources(image, settings)
     fetch = _fetch(image)
     build = environment

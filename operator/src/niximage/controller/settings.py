@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from niximage.api.build_class import NixBuildClass
+from niximage.controller.federation import Federation
 
 EMULATOR: Final = "STORAGE_EMULATOR_HOST"
 """Where a stand-in for Google's storage answers."""
@@ -40,6 +41,7 @@ class Settings:
             there is none.
         service_account: the ServiceAccount of build pods, in each image's namespace.
         publish_environment: more environment for the publish step, which holds credentials.
+        federation: how the publish step gets at the bucket without a metadata server.
         workers: how many images are reconciled at once.
         resync_interval: seconds between full lists that repair what a watch missed.
         retry_delay: seconds before the first retry; each further one waits twice as long.
@@ -64,6 +66,7 @@ class Settings:
     popularity_url: str = ""
     service_account: str = "default"
     publish_environment: dict[str, str] = field(default_factory=dict)
+    federation: Federation | None = None
     workers: int = 8
     resync_interval: float = 600.0
     retry_delay: float = 15.0
