@@ -36,7 +36,7 @@ def test_kubectl_shows_the_columns(cluster: Cluster, namespace: str) -> None:
     narrow = cluster.do("get", "niximg", "-n", namespace).splitlines()[0].split()
     assert narrow == ["NAME", "READY", "REASON", "REVISION", "AGE"]
     wide = cluster.do("get", "nix", "-n", namespace, "-o", "wide").splitlines()[0].split()
-    assert wide == ["NAME", "READY", "REASON", "REVISION", "IMAGE", "STATUS", "AGE"]
+    assert wide == [*narrow[:-1], "PLATFORMS", "IMAGE", "STATUS", "AGE"]
 
 
 def test_kubectl_shows_the_classes_and_which_is_the_default(cluster: Cluster) -> None:
