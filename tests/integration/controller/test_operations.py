@@ -2,6 +2,7 @@
 
 import json
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -35,6 +36,33 @@ def test_probes_and_figures_are_answered(operator: Operator, namespace: str) -> 
     assert "niximage_leader 1.0" in figures
     lines = [line for line in operator.log.read_text().splitlines() if line.startswith("{")]
     assert any("created Job" in json.loads(line)["message"] for line in lines)
+
+
+def test_a_bucket_that_is_away_at_the_start_is_told_and_waited_for(
+    operator: Operator, namespace: str, tmp_path: Path
+) -> None:
+    operator.stop()
+    bucket = tmp_path / "bucket"
+    bucket.rename(tmp_path / "elsewhere")
+    address = f"127.0.0.1:{free_port()}"
+    operator.environment |= {"NIXIMAGE_LISTEN": address}
+    operator.start(until="cannot be used: cannot list")
+
+    def get(path: str) -> str:
+        try:
+            with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            with error:
+                return f"{error.code} {error.read().decode()}"
+
+    eventually("it lists all the same", lambda: "listed" in operator.log.read_text())
+    assert get("/healthz") == "ok", "a restart would not help"
+    assert get("/readyz").startswith(f"503 not ready: the bucket {bucket.as_uri()} cannot be used")
+    assert "the folder is not there" in get("/readyz")
+    (tmp_path / "elsewhere").rename(bucket)
+    eventually("it is ready", lambda: get("/readyz") == "ok", log=operator.log)
+    assert operator.log.read_text().count("cannot be used") == 1
 
 
 @pytest.fixture

@@ -36,6 +36,19 @@ def test_who_acts_is_ready_once_it_knows_all() -> None:
     assert acting.ready
 
 
+def test_a_bucket_that_cannot_be_used_is_why_it_is_not_ready() -> None:
+    acting, _ = health()
+    acting.began()
+    assert acting.waits_for == "what there is was not listed yet"
+    acting.was_listed()
+    acting.bucket = "the bucket gs://images cannot be used: 403"
+    assert not acting.ready
+    assert acting.waits_for == "the bucket gs://images cannot be used: 403"
+    assert acting.trouble == "", "a restart would not help"
+    acting.bucket = ""
+    assert acting.ready
+
+
 def test_who_lists_no_more_is_dead() -> None:
     acting, clock = health()
     acting.began()

@@ -23,12 +23,14 @@ class Health:
     Attributes:
         patience: seconds without a full list after which it counts as dead.
         acting: whether it holds the Lease.
+        bucket: why the bucket cannot be used, or ""; looked at when the operator starts.
         listed: when all objects were listed last, in seconds of the clock; None: not yet.
     """
 
     patience: float
     clock: Callable[[], float] = time.monotonic
     acting: bool = False
+    bucket: str = ""
     listed: float | None = None
     since: float = field(default=0.0)
 
@@ -48,7 +50,16 @@ class Health:
     @property
     def ready(self) -> bool:
         """Whether it does its work, or stands by to take over."""
-        return not self.acting or self.listed is not None
+        return not self.waits_for
+
+    @property
+    def waits_for(self) -> str:
+        """Why it is not ready, or ""."""
+        if self.trouble:
+            return self.trouble
+        if self.acting and self.listed is None:
+            return "what there is was not listed yet"
+        return self.bucket
 
     def began(self) -> None:
         """It holds the Lease from now on."""
@@ -81,8 +92,10 @@ async def serve_health(listen: str | None, health: Health, metrics: Metrics) -> 
         return web.Response(text=health.trouble or "ok", status=503 if health.trouble else 200)
 
     async def ready(_: web.Request) -> web.Response:
-        ready = health.ready and not health.trouble
-        return web.Response(text="ok" if ready else "not ready", status=200 if ready else 503)
+        words = f"not ready: {health.waits_for}"
+        return web.Response(
+            text="ok" if health.ready else words, status=200 if health.ready else 503
+        )
 
     async def figures(_: web.Request) -> web.Response:
         return web.Response(body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})

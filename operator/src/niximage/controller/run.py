@@ -15,6 +15,7 @@ import pydantic
 from niximage.api.build_class import CLASS_PLURAL
 from niximage.api.image import PLURAL, explain
 from niximage.api.source import Source
+from niximage.bucket.check import check_bucket
 from niximage.bucket.store import ObjectStore
 from niximage.controller.cache import Cache
 from niximage.controller.client import ApiServer, Conflict, NotThere
@@ -39,6 +40,9 @@ from niximage.source.flux import PLURALS
 
 PASS_TIMEOUT: Final = 300.0  # seconds of one pass over one image
 LIST_TIMEOUT: Final = 300.0  # seconds that a full list may take, pages and all
+BUCKET_TIMEOUT: Final = 60.0  # seconds of one look at the bucket
+BUCKET_DELAY: Final = 1.0  # seconds before the second look at a bucket that is away
+BUCKET_DELAY_LIMIT: Final = 60.0
 JITTER: Final = 0.05  # of a delay, so that images applied together do not stay together
 
 log = logging.getLogger(__name__)
@@ -229,7 +233,7 @@ async def run(
     async with ApiServer(settings.namespaces) as cluster, serve_health(listen, health, metrics):
         await check_rights(cluster, settings.namespaces)
         flux = await watchable_flux(cluster, settings.namespaces)
-        async with _lead(cluster, settings) as holding:
+        async with _background(_look_at(store, health)), _lead(cluster, settings) as holding:
             health.began()
             metrics.leader.set(1)
             operator = Operator(cluster, store, settings, metrics=metrics, health=health)
@@ -255,6 +259,28 @@ async def run(
                             raise error
                     raise Retryable(Reason.INTERNAL_ERROR, "a worker ended")
                 watching.result()
+
+
+async def _look_at(store: ObjectStore, health: Health) -> None:
+    """Look at the bucket until it can be used: a restart would not help, and says less."""
+    health.bucket = "the bucket was not looked at yet"
+    delay = BUCKET_DELAY
+    while True:
+        try:
+            async with asyncio.timeout(BUCKET_TIMEOUT):
+                await asyncio.to_thread(check_bucket, store)
+        except (NixImageError, TimeoutError) as error:
+            words = str(error) or f"no answer within {BUCKET_TIMEOUT:.0f} s"
+            words = f"the bucket {store.url} cannot be used: {words}"
+            if words != health.bucket:
+                log.warning(words)
+            health.bucket = words
+            await asyncio.sleep(_spread(delay))
+            delay = min(2 * delay, BUCKET_DELAY_LIMIT)
+        else:
+            health.bucket = ""
+            log.info("the bucket %s can be used", store.url)
+            return
 
 
 @contextlib.asynccontextmanager
