@@ -184,7 +184,10 @@ def test_a_build_that_fills_the_disk_is_told_which_and_not_repeated() -> None:
     assert isinstance(error, Terminal)
     assert error.reason is Reason.OUT_OF_DISK
     assert words.strip() in error.message
-    evicted["status"]["message"] = "The node was low on resource: memory."
+    evicted["status"]["message"] = (
+        "The node was low on resource: ephemeral-storage. Container build was using 5Gi, which "
+        "exceeds its request of 0. "
+    )
     assert error_of(evicted).reason is not Reason.OUT_OF_DISK
 
 

@@ -18,6 +18,7 @@ from niximage.controller.pod import BUILD, FETCH, PUBLISH
 from niximage.controller.views import Absent, JobState, JobView
 from niximage.errors import NO_FAILURES, NixImageError, Reason, Retryable, Terminal, plain_text
 
+_NODE_IS_FULL: Final = "The node was low on resource"  # the kubelet's words, then whose fault it is
 KILLED: Final = 137  # 128 + SIGKILL, what the kernel's out-of-memory killer leaves
 
 
@@ -70,7 +71,7 @@ def _evicted(pod: dict[str, Any]) -> Terminal | None:
     """
     status = pod.get("status") or {}
     words = str(status.get("message") or "")
-    if status.get("reason") != "Evicted" or "exceed" not in words:
+    if status.get("reason") != "Evicted" or "exceed" not in words or _NODE_IS_FULL in words:
         return None
     return Terminal(
         Reason.OUT_OF_DISK,
