@@ -91,9 +91,11 @@ def _alone(measure: Callable[..., Any], size: int, *more: float) -> Any:
         bucket.mkdir()
         git = GitServer(Path(folder))
         try:
-            return asyncio.run(measure(kubeconfig, bucket, git, size, *more))
+            found = asyncio.run(measure(kubeconfig, bucket, git, size, *more))
         finally:
             git.stop()
+    print(f"{measure.__name__.strip('_')} of {size}: {found}", file=sys.stderr)  # it takes long
+    return found
 
 
 def _spec(*packages: str) -> Json:

@@ -253,7 +253,8 @@ class FaultProxy:
     ) -> web.StreamResponse:
         response = web.StreamResponse(status=answer.status, headers=headers)
         transport = given.transport
-        assert transport is not None
+        if transport is None:  # who asked is gone already
+            return response
         task = asyncio.current_task()
         assert task is not None
         self._watches[transport] = task

@@ -68,6 +68,8 @@ async def watch(
 
     # What kopf says of its own handlers tells an admin nothing.
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    # It would print a traceback of what is raised below, too.
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.CRITICAL)
     try:
         await kopf.operator(
             registry=registry,
