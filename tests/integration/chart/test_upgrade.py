@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from integration.chart.cases import CASES
-from integration.chart.conftest import CHART, IMAGE, RELEASE, Json, Render
+from integration.chart.conftest import CHART, IMAGE, PROJECT, RELEASE, Json, Render
 from support.kubernetes import Cluster, eventually, nix_image
 
 DEPLOY = Path(__file__).parent / "older" / "deploy.yaml"
@@ -183,3 +183,41 @@ def test_the_api_server_takes_pods_of_the_restricted_profile(
             assert ("runAsUser=0" in refusal) is (case == "defaults")
         else:
             assert refusal == "taken"
+
+
+@pytest.fixture
+def without_crds(cluster: Cluster) -> Iterator[None]:
+    """A cluster that knows no NixImages; afterwards it does, as the other tests want it."""
+    crds = ("niximages.niximage.dev", "nixbuildclasses.niximage.dev")
+    cluster.do("delete", "crd", *crds, "--ignore-not-found", "--wait")
+    yield
+    cluster.do("apply", "-k", str(PROJECT / "crds"))
+    for crd in crds:
+        eventually(crd, lambda crd=crd: cluster.run("get", crd, "-A").returncode == 0)  # type: ignore[misc]
+
+
+def test_the_default_class_follows_its_values_once_the_kind_is_there(
+    without_crds: None, cluster: Cluster, releases: Helm
+) -> None:
+    values: Json = {
+        "bucket": {"url": "gs://images"},
+        "defaultBuildClass": {"enabled": True, "spec": {"localBuilds": "Forbidden"}},
+    }
+
+    def local_builds() -> str:
+        path = (
+            "jsonpath={.spec.localBuilds} {.metadata.annotations.niximage\\.dev/is-default-class}"
+        )
+        return cluster.do("get", "nixbuildclass", "default", "-o", path)
+
+    with pytest.raises(AssertionError, match="install without defaultBuildClass"):
+        releases.upgrade(values)
+    releases.upgrade({"bucket": values["bucket"]})
+    releases.upgrade(values)
+    assert local_builds() == "Forbidden true"
+    values["defaultBuildClass"]["spec"] = {"localBuilds": "Allowed"}
+    releases.upgrade(values)
+    assert local_builds() == "Allowed true"
+    values["defaultBuildClass"]["enabled"] = False
+    releases.upgrade(values)
+    assert cluster.run("get", "nixbuildclass", "default").returncode != 0
