@@ -12,6 +12,7 @@ CASES: Final[dict[str, Json]] = {
         "builds": {
             "serviceAccount": {"create": True, "annotations": {"iam.gke.io/x": "y"}},
             "insecureRegistries": ["registry.lan:5000"],
+            "popularityUrl": "https://example.org/popularity.json",
             "image": {"repository": "registry.example/builder", "tag": "v2"},
         },
         "buildNamespaces": ["team-a", "team-b"],
