@@ -1,5 +1,6 @@
 """What MkDocs calls: adds the pages that are made from the code, the chart and the examples."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -8,7 +9,9 @@ from mkdocs.structure.files import File, Files
 
 from website.api_page import api_page
 from website.commands_page import commands_page
+from website.measured_table import measured_table
 
+MEASURED: Final = "<!-- measured -->"
 ROOT: Final = Path(__file__).parents[1]
 _OUTSIDE: Final = re.compile(
     r"\[([^\]]*)\]\((?:\.\./|\./)?((?!https?:|#|mailto:)[^)#]*)(#[^)]*)?\)"
@@ -21,6 +24,13 @@ def on_files(files: Files, config: Any) -> Files:
     for name, text in pages().items():
         files.append(File.generated(config, name, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put in what was measured, where a page asks for it."""
+    if MEASURED not in markdown:
+        return markdown
+    return markdown.replace(MEASURED, measured_table(json.loads(_read("bench/results.json"))))
 
 
 def pages() -> dict[str, str]:

@@ -88,3 +88,13 @@ def test_the_digest_that_is_expected_is_that_of_a_build(project: Project) -> Non
     assert f"team/web: expects {digest}" in done.stdout
     assert digest.startswith("sha256:")
     assert "is locked" in project.lock("--no-nar-hash", "--digest", "build").stdout
+
+
+def test_what_flux_fetched_cannot_be_locked(project: Project) -> None:
+    nixpkgs = "    nixpkgs:\n      channel: nixos-26.05\n"
+    reference = "    sourceRef: {kind: GitRepository, name: set}\n"
+    text = FILE.replace(nixpkgs, reference)
+    project.file.write_text(text)
+    assert "its sourceRef cannot be locked" in project.lock().stderr
+    assert "is not locked" in project.lock("--check", code=EXIT_TERMINAL).stderr
+    assert project.file.read_text() == text

@@ -12,6 +12,8 @@ from typer.testing import CliRunner, Result
 
 from integration.controller.conftest import Operator
 from niximage.api.build import BuildFailure
+from niximage.bucket import open_store
+from niximage.bucket.logs import save_log
 from niximage.cli.app import app
 from niximage.errors import EXIT_RETRYABLE, EXIT_TERMINAL, Reason, Terminal
 from support.kubernetes import Cluster, nix_image
@@ -216,6 +218,30 @@ def test_requests_are_answered_waited_for_and_taken_back(
     operator.image(namespace, lambda i: len(i["status"]["history"]) == 3)
     lines = plugin.do("history", "web").splitlines()
     assert [line.split()[1] for line in lines] == ["RESULT", "Succeeded", "Succeeded", "Failed"]
+
+
+def test_the_log_of_a_build_whose_pod_is_gone_comes_from_the_bucket(
+    plugin: Plugin, cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    store = open_store(tmp_path.as_uri())
+    key = save_log(store, namespace, "0b0dd1b2", "evaluated\npublished\n")
+    build = {
+        "id": "0b0dd1b2",
+        "jobName": "web-1",
+        "result": "Succeeded",
+        "reason": "Succeeded",
+        "revision": "c0ffee",
+        "startTime": "2026-05-01T11:00:00Z",
+        "completionTime": "2026-05-01T11:00:07Z",
+        "log": key,
+    }
+    cluster.do("create", "-f", "-", given=nix_image(namespace))
+    cluster.set_status("niximage", "web", namespace, ready_status(history=[build]))
+    assert plugin.do("logs", "web", "--bucket", tmp_path.as_uri()) == "evaluated\npublished\n"
+    unknown = plugin.run("logs", "web")
+    assert unknown.exit_code == EXIT_TERMINAL
+    assert f"its log is in the bucket as {key}" in unknown.stderr
+    assert "Name the bucket" in unknown.stderr
 
 
 def test_following_ends_quietly_when_it_is_interrupted(

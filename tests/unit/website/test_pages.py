@@ -1,5 +1,6 @@
 """What the documentation says is what the code has."""
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from typing import Any, Final
 import pytest
 import typer
 import yaml
+from website.hooks import MEASURED, pages
+from website.measured_table import measured_table
 
 from niximage.cli.app import app
 from niximage.errors import Reason
@@ -40,6 +43,25 @@ def test_the_architecture_has_the_rooms_that_the_linter_holds_apart() -> None:
     assert "\n".join(f" {layer}" for layer in layers) in text
     rooms = {room.strip() for layer in layers for room in layer.split("|")}
     assert set(re.findall(r"^\| `([a-z]+)` \|", text, re.MULTILINE)) == rooms
+
+
+def test_the_operating_guide_shows_the_figures_of_the_last_benchmark() -> None:
+    results = json.loads((PROJECT / "bench" / "results.json").read_text())
+    table = measured_table(results)
+    assert f"{results['gateway']['gateway']['manifests']:,.0f} a second" in table
+    assert len(table.splitlines()) > 10
+    assert MEASURED in (DOCS / "operating.md").read_text()
+
+
+def test_generated_pages_tell_of_every_kind_command_and_example() -> None:
+    made = pages()
+    assert made.keys() == GENERATED
+    for heading in ("### NixImage.spec.source.nixpkgs\n", "### NixBuildClass.spec\n"):
+        assert heading in made["api.md"]
+    commands_shown = re.findall(r"^### ([a-z]+)$", made["commands.md"], re.MULTILINE)
+    known = getattr(typer.main.get_command(app), "commands", {})
+    assert commands_shown == [name for name, each in known.items() if not each.hidden]
+    assert "## examples/hello.yaml" in made["examples.md"]
 
 
 def test_the_navigation_has_every_page() -> None:

@@ -27,6 +27,7 @@ from niximage.source.resolve import resolve, wanted
 
 FETCH_TIMEOUT: Final = 1800.0  # seconds for all files of a source
 FILE_LIMIT: Final = 1 << 20
+_FLUX: Final = "takes what Flux fetched: its sourceRef cannot be locked, only that object"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ def run(files: list[Path], options: Options, where: Where, *, how: How, bucket: 
             if locked != text:
                 _write(file, locked)
                 text = locked
+            elif image.image.spec.source.source_ref is not None:
+                typer.echo(f"{file}: {image.name} {_FLUX}", err=True)
             else:
                 typer.echo(f"{file}: {image.name} is locked")
     if open_:
@@ -87,7 +90,9 @@ def _checked(file: Path, image: ImageInFile, options: Options, how: How) -> bool
     """Whether something would have to change, and say what."""
     nixpkgs = image.image.spec.source.nixpkgs
     problem = ""
-    if not image.is_locked:
+    if image.image.spec.source.source_ref is not None:
+        problem = _FLUX
+    elif not image.is_locked:
         assert image.follows is not None
         problem = f"follows the {image.follows.kind} {image.follows.name}"
     elif how.nar_hash and nixpkgs is not None and nixpkgs.nar_hash is None:

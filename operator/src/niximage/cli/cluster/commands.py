@@ -68,12 +68,19 @@ def logs(
     step: Annotated[
         Step | None, typer.Option(help="Only this step's log.", show_default=False)
     ] = None,
+    bucket: Annotated[
+        str,
+        typer.Option(
+            envvar="NIXIMAGE_BUCKET",
+            help="Where the logs of builds are whose pods are gone: gs://bucket/prefix.",
+        ),
+    ] = "",
 ) -> None:
     """Print the log of a NixImage's running or latest build."""
     from niximage.cli.cluster import logs as command
 
     with told():
-        command.run(where, name, follow=follow, step=step)
+        command.run(where, name, follow=follow, step=step, bucket=bucket)
 
 
 @grouped

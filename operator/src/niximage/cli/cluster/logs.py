@@ -8,6 +8,8 @@ import unicodedata
 from contextlib import aclosing
 from typing import Any, Final
 
+from niximage.bucket.logs import read_log
+from niximage.bucket.store import open_store
 from niximage.cli.cluster.connect import Here, in_cluster
 from niximage.cli.cluster.facts import Facts
 from niximage.cli.cluster.options import Step, Where
@@ -22,7 +24,7 @@ LOOK_EVERY: Final = 1.0  # seconds
 Json = dict[str, Any]
 
 
-def run(where: Where, name: str, *, follow: bool, step: Step | None) -> None:
+def run(where: Where, name: str, *, follow: bool, step: Step | None, bucket: str) -> None:
     """Write the log of an image's running or latest build to standard output.
 
     Args:
@@ -30,12 +32,15 @@ def run(where: Where, name: str, *, follow: bool, step: Step | None) -> None:
         name: the NixImage.
         follow: whether to wait for a build, and stay with it to its end.
         step: only that step's log; None for all, one after the other.
+        bucket: where logs are kept of builds whose pods are gone; "" for nowhere.
 
     Raises:
         Terminal: there is no such image, or no build of it has a pod any more.
         Retryable: the API server does not answer.
     """
-    in_cluster(where, lambda here: _logs(here, name, follow=follow, step=step))
+    kept = in_cluster(where, lambda here: _logs(here, name, follow=follow, step=step))
+    if kept is not None:
+        sys.stdout.write(_of_bucket(kept, bucket))
 
 
 def newest_job(jobs: list[Json]) -> Json | None:
@@ -53,12 +58,13 @@ def has_begun(pod: Json, step: str) -> bool | None:
     return None if status.get("phase") in {"Succeeded", "Failed"} else False
 
 
-async def _logs(here: Here, name: str, *, follow: bool, step: Step | None) -> None:
+async def _logs(here: Here, name: str, *, follow: bool, step: Step | None) -> Facts | None:
+    """Write the log of a pod; the image where no pod is left."""
     image = Facts.of(await here.image(name))
     end = time.monotonic() + START_PATIENCE
     while (pod := await _pod(here, name)) is None:
         if not follow:
-            raise _no_pod(image)
+            return image
         await _pause(end, f"no build of {name} started")
     for container in (BUILD, PUBLISH) if step is None else (step.value,):
         while not (begun := has_begun(pod, container)):
@@ -68,6 +74,7 @@ async def _logs(here: Here, name: str, *, follow: bool, step: Step | None) -> No
             pod = await _pod(here, name) or pod
         if begun:
             await _copy(here, pod["metadata"]["name"], container, follow=follow)
+    return None
 
 
 async def _pod(here: Here, name: str) -> Json | None:
@@ -108,18 +115,35 @@ async def _pause(end: float, what: str) -> None:
     await asyncio.sleep(LOOK_EVERY)
 
 
-def _no_pod(image: Facts) -> NixImageError:
+def _of_bucket(image: Facts, bucket: str) -> str:
+    """The log of the latest build that ended, as the bucket keeps it."""
+    key = next((build.log for build in image.status.history if build.log), None)
+    if not bucket or key is None:
+        raise _no_pod(image, key)
+    store = open_store(bucket)
+    try:
+        text = read_log(store, key)
+    finally:
+        store.close()
+    if text is None:
+        raise _no_pod(image, None)
+    return text
+
+
+def _no_pod(image: Facts, key: str | None) -> NixImageError:
     failure = image.status.failure
     message = f"no build of {image.name} has a pod any more"
+    if key is not None:
+        message += f"; its log is in the bucket as {key}"
+        hint = "Name the bucket: --bucket gs://… or file:///…"
+    else:
+        hint = f"Follow the next one: {program_name()} logs -f {image.name}"
     if failure is not None and failure.log_tail:
-        return Terminal(
-            Reason.REFERENCE_NOT_FOUND,
-            f"{message}; the status keeps the end of the last failure's log",
-            derivation=failure.derivation,
-            log_tail=failure.log_tail,
-        )
+        message += "; the status keeps the end of the last failure's log"
     return Terminal(
         Reason.REFERENCE_NOT_FOUND,
         message,
-        hint=f"Follow the next one: {program_name()} logs -f {image.name}",
+        derivation=failure.derivation if failure is not None else "",
+        log_tail=failure.log_tail if failure is not None else "",
+        hint=hint,
     )
