@@ -12,6 +12,7 @@ from support.kubernetes import Cluster, eventually, nix_image
 POLICIES = Path(__file__).parents[3] / "examples" / "policies"
 COMMIT = "a" * 40
 HASH = f"sha256-{'A' * 43}="
+FLUX: dict[str, Any] = {"source": {"sourceRef": {"kind": "GitRepository", "name": "set"}}}
 DIGEST = f"sha256:{'b' * 64}"
 
 
@@ -26,6 +27,7 @@ PASSED: dict[str, list[dict[str, Any]]] = {
         git("ssh://git@git.example.org:2222/team/set"),
         {"base": {"image": f"docker.io/library/debian@{DIGEST}"}},
         {"base": {"niximage": {"name": "other"}}},
+        FLUX,
     ],
     "pinned-sources": [
         {"source": {"nixpkgs": {"revision": COMMIT, "narHash": HASH}}},
@@ -48,6 +50,7 @@ REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({}, "spec.source follows something that moves"),
         ({"source": {"nixpkgs": {"revision": COMMIT}}}, "nixpkgs.narHash"),
         (git("https://github.com/team/set.git", tag="v1"), "git.ref.commit"),
+        (FLUX, "spec.source follows something that moves"),
         (
             git("https://github.com/team/set.git", commit=COMMIT)
             | {"base": {"niximage": {"name": "other"}}},
