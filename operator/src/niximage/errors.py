@@ -41,6 +41,7 @@ class Reason(enum.StrEnum):
     EVALUATION_FAILED = "EvaluationFailed"
     BUILD_FAILED = "BuildFailed"
     LOCAL_BUILD_REQUIRED = "LocalBuildRequired"
+    SANDBOX_UNAVAILABLE = "SandboxUnavailable"
     HASH_MISMATCH = "HashMismatch"
     FILE_CONFLICT = "FileConflict"
     BUILD_TIMEOUT = "BuildTimeout"

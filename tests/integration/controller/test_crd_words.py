@@ -227,6 +227,7 @@ CLASS_GOOD: dict[str, dict[str, Any]] = {
         "trustedPublicKeys": [f"cache.nixos.org-1:{'A' * 43}="],
         "nixpkgsURL": "https://git.example.org/nixpkgs",
         "popularityURL": "https://example.org/data/popularity.json",
+        "sandbox": "Required",
         "allowedSources": ["https://git.example.org/", "ssh://git@example.org/set"],
         "builderImage": "registry.example.org/niximage:1",
         "resources": {"requests": {"cpu": 1}, "limits": {"memory": "4Gi"}},
@@ -244,6 +245,7 @@ CLASS_GOOD: dict[str, dict[str, Any]] = {
 }
 
 CLASS_REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a sandbox of sorts": ({"sandbox": "Maybe"}, '"Preferred", "Required"'),
     "popularity data in a bucket": (
         {"popularityURL": "gs://data/popularity.json"},
         "write an https:// URL of a file",

@@ -1,5 +1,6 @@
 """Real builds: those that go well, and each way in which they do not."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -135,3 +136,27 @@ def test_a_path_that_is_not_in_the_store_is_an_error() -> None:
     with pytest.raises(Retryable) as caught:
         query_closure([path], store=NIX, timeout=60)
     assert path in caught.value.message
+
+
+def test_where_the_sandbox_is_demanded_and_cannot_be_had_nothing_is_built(
+    tmp_path: Path, demo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"s-{time.time_ns()}"
+    (tmp_path / "default.nix").write_text(
+        f"""{{ system }}: {{ p = derivation {{ name = "{name}"; inherit system;
+        builder = "${{{demo_folder}/bootstrap}}/bin/sh"; args = [ "-c" "echo x > $out" ]; }}; }}"""
+    )
+    found = evaluate(tmp_path, ["p"], attribute=None, system=SYSTEM, store=NIX, timeout=60)
+    # As in a pod: a user who may make no namespaces.
+    program = tmp_path / "bin" / "nix-store"
+    program.parent.mkdir()
+    program.write_text(
+        "#!/bin/sh\nexec unshare --map-root-user sh -c "
+        '\'echo 0 > /proc/sys/user/max_user_namespaces && exec /usr/bin/nix-store "$@"\' sh "$@"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    with pytest.raises(Terminal, match="cannot be had in this pod") as caught:
+        realise(found, store=NixStore(sandbox=True), timeout=60, roots=tmp_path)
+    assert caught.value.reason is Reason.SANDBOX_UNAVAILABLE
+    assert "runtimeClassName" in caught.value.hint

@@ -72,6 +72,20 @@ def test_a_class_replaces_only_what_it_names() -> None:
     assert settings.service_account == SETTINGS.service_account
 
 
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({}, "Preferred"),
+        ({"sandbox": "Preferred"}, "Preferred"),
+        ({"sandbox": "Required"}, "Required"),
+    ],
+)
+def test_a_class_says_whether_the_sandbox_is_demanded(spec: dict[str, Any], said: str) -> None:
+    (step,) = pod_of(build_class(**spec))["initContainers"]
+    told = {variable["name"]: variable["value"] for variable in step["env"]}
+    assert told["NIXIMAGE_SANDBOX"] == said
+
+
 def test_popularity_wants_data_and_only_publish_learns_where_it_is() -> None:
     popular: dict[str, Any] = {"layering": {"strategy": "Popularity"}}
     plain = build_class()

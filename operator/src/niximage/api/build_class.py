@@ -98,6 +98,13 @@ class NixBuildClassSpec(Model):
         default=None,
         description="Whether builds may build what no binary cache has.",
     )
+    sandbox: Literal["Preferred", "Required"] | None = Field(
+        default=None,
+        description="Whether builds must run in Nix's own sandbox, which a plain pod of the "
+        "Restricted profile cannot make. `Required` wants a `runtimeClassName` whose pods can, and "
+        "stalls images with `SandboxUnavailable` where they cannot. `Preferred` uses it where it "
+        "can be had; else the pod, which is thrown away after the build, is the wall.",
+    )
     nixpkgs_url: Url | None = Field(
         default=None,
         alias="nixpkgsURL",

@@ -9,6 +9,7 @@ NIXIMAGE_FETCHED              the folder that `fetch` puts the source into, and 
 NIXIMAGE_CREDENTIALS          the folder with the Secret's keys; `fetch` only
 NIXIMAGE_SECRET               that Secret's name, for messages; `fetch` only
 NIXIMAGE_LOCAL_BUILDS         "Forbidden" where what no binary cache has is not to be built
+NIXIMAGE_SANDBOX              "Required" where nothing is to be built outside of Nix's sandbox
 NIXIMAGE_POPULARITY_URL       the data of the layering strategy Popularity; `publish` only
 NIXIMAGE_WORK                 the folder that `build` and `publish` share; /build by default
 NIXIMAGE_TERMINATION_LOG      where the kubelet reads the result; /dev/termination-log
@@ -32,6 +33,8 @@ DEFAULT_WORK: Final = "/build"
 DEFAULT_TERMINATION_LOG: Final = "/dev/termination-log"
 ALLOWED: Final = "Allowed"
 FORBIDDEN: Final = "Forbidden"
+PREFERRED: Final = "Preferred"
+REQUIRED: Final = "Required"
 DAY: Final = 24 * 3600.0
 
 
@@ -97,6 +100,7 @@ class BuilderSettings:
                     environment.get("NIXIMAGE_TRUSTED_PUBLIC_KEYS", "").split()
                 ),
                 local_builds=_local_builds(environment),
+                sandbox=_sandbox(environment),
             ),
             work=Path(environment.get("NIXIMAGE_WORK") or DEFAULT_WORK),
             timeout=timeout,
@@ -121,6 +125,13 @@ def _local_builds(environment: Mapping[str, str]) -> bool:
     if given not in {ALLOWED, FORBIDDEN}:
         raise _wrong("NIXIMAGE_LOCAL_BUILDS", f"is {given!r:.40}, not {ALLOWED} or {FORBIDDEN}")
     return given == ALLOWED
+
+
+def _sandbox(environment: Mapping[str, str]) -> bool:
+    given = environment.get("NIXIMAGE_SANDBOX") or PREFERRED
+    if given not in {PREFERRED, REQUIRED}:
+        raise _wrong("NIXIMAGE_SANDBOX", f"is {given!r:.40}, not {PREFERRED} or {REQUIRED}")
+    return given == REQUIRED
 
 
 def _wrong(name: str, what: str) -> Retryable:

@@ -55,6 +55,7 @@ def with_class(settings: Settings, build_class: NixBuildClass | None) -> Setting
         local_builds=local_builds,
         nixpkgs_url=spec.nixpkgs_url or settings.nixpkgs_url,
         builder_image=spec.builder_image or settings.builder_image,
+        sandbox=settings.sandbox if spec.sandbox is None else spec.sandbox == "Required",
         popularity_url=spec.popularity_url or settings.popularity_url,
         service_account=spec.service_account_name or settings.service_account,
     )

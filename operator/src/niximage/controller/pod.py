@@ -65,6 +65,7 @@ def pod(image: NixImage, create: CreateJob, settings: Settings) -> Json:
         "NIXIMAGE_SUBSTITUTERS": " ".join(settings.substituters),
         "NIXIMAGE_TRUSTED_PUBLIC_KEYS": " ".join(settings.trusted_public_keys),
         "NIXIMAGE_LOCAL_BUILDS": "Allowed" if settings.local_builds else "Forbidden",
+        "NIXIMAGE_SANDBOX": "Required" if settings.sandbox else "Preferred",
     }
     publish = {**environment, "NIXIMAGE_BUCKET": settings.bucket, **settings.publish_environment}
     if settings.popularity_url:

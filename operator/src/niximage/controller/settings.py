@@ -37,6 +37,7 @@ class Settings:
         substituters: binary caches, by URL.
         trusted_public_keys: the keys that signed what substituters give.
         local_builds: whether build pods may build what no binary cache has.
+        sandbox: whether builds must run in Nix's own sandbox.
         popularity_url: where the data is that the layering strategy Popularity wants; "" where
             there is none.
         service_account: the ServiceAccount of build pods, in each image's namespace.
@@ -63,6 +64,7 @@ class Settings:
     substituters: tuple[str, ...] = ()
     trusted_public_keys: tuple[str, ...] = ()
     local_builds: bool = True
+    sandbox: bool = False
     popularity_url: str = ""
     service_account: str = "default"
     publish_environment: dict[str, str] = field(default_factory=dict)

@@ -60,12 +60,14 @@ class NixStore:
         trusted_public_keys: whose signatures count.
         max_jobs: how many derivations are built at once.
         local_builds: whether what no substituter has may be built at all.
+        sandbox: whether builds must run in Nix's own sandbox; else they do where it can be had.
     """
 
     substituters: tuple[str, ...] | None = ()
     trusted_public_keys: tuple[str, ...] = ()
     max_jobs: int = 2
     local_builds: bool = True
+    sandbox: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ def environment(store: NixStore, inherited: Mapping[str, str]) -> dict[str, str]
         # Where the kernel grants no namespaces the pod is the wall.
         "sandbox-fallback": "true",
     }
+    if store.sandbox:
+        settings |= {"sandbox": "true", "sandbox-fallback": "false"}
     if store.substituters is not None:
         kept["NIX_CONF_DIR"] = "/var/empty"  # no nix.conf of the machine
         kept["NIX_USER_CONF_FILES"] = "/dev/null"

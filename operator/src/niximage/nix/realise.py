@@ -27,6 +27,14 @@ _TROUBLE_OF_THE_WORLD: Final = re.compile(
 )
 
 
+# Of Nix 2.8 to 2.34: the kernel grants no namespaces, or not what is to be done in them.
+_NO_SANDBOX: Final = re.compile(
+    r"kernel namespaces|cloning builder process|unable to start build process"
+    r"|setting up (?:a )?(?:private mount|user) namespace|mounting /proc|setgroups failed"
+    r"|unable to (?:make|create) (?:a |the )?(?:user|mount|private) "
+)
+
+
 def realise(
     packages: Sequence[EvaluatedPackage],
     *,
@@ -61,15 +69,23 @@ def realise(
     arguments += ["--add-root", str(roots / "output"), "--indirect", *wanted]
     finished = run("nix-store", arguments, store=store, timeout=timeout, on_line=on_line)
     if finished.code != 0:
-        raise _failure(activities)
+        raise _failure(activities, sandbox=store.sandbox)
     printed = set(finished.stdout.decode("utf-8", "replace").split())
     if not printed:
         raise Retryable(Reason.RESULT_INVALID, "nix-store --realise named no outputs")
 
 
-def _failure(activities: Activities) -> NixImageError:
+def _failure(activities: Activities, *, sandbox: bool) -> NixImageError:
     derivation = activities.failed_derivation
     error = plain_text(activities.error(), 600)
+    if sandbox and _NO_SANDBOX.search(error):
+        return Terminal(
+            Reason.SANDBOX_UNAVAILABLE,
+            f"Nix's sandbox is demanded, and cannot be had in this pod: {error}",
+            hint="Give the NixBuildClass a runtimeClassName whose pods may make namespaces, or "
+            "have a binary cache provide the packages",
+            derivation=derivation,
+        )
     if not derivation and _TROUBLE_OF_THE_WORLD.search(error):
         return Retryable(Reason.BUILD_INTERRUPTED, f"the packages cannot be realised: {error}")
     if _HASH_MISMATCH.search(error):
