@@ -109,6 +109,34 @@ def test_containerd_imports_every_platform(
     assert "linux/amd64,linux/arm64" in line
 
 
+def test_what_is_in_it_is_told_and_exported_for_each_platform(
+    niximage: Niximage, two: TwoPlatforms, options: tuple[str, ...]
+) -> None:
+    report = niximage.document("-p", "hello", *BOTH, *options, "-o", "oci:image")
+    bucket = ("--bucket", niximage.bucket.as_uri())
+    arm64 = ("--platform", "linux/arm64")
+
+    def listed(*platform: str) -> set[str]:
+        done = niximage.run("tree", report["image"], "-o", "json", *platform, *bucket)
+        assert done.returncode == 0, done.stderr
+        return {path for path in two.paths.values() if path in done.stdout}
+
+    assert listed(*arm64) == set(two.paths.values())
+    assert listed("--platform", "linux/amd64") == set()
+    export = ("export", report["image"], *bucket)
+    assert niximage.run(*export, "-o", "oci-archive:whole.tar").returncode == 0
+    raw = json.loads(skopeo("inspect", "--raw", "oci-archive:whole.tar", folder=niximage.home))
+    assert [each["digest"] for each in raw["manifests"]] == [
+        each["digest"] for each in report["platforms"]
+    ]
+    refused = niximage.run(*export, "-o", "docker-archive:one.tar")
+    assert refused.returncode == EXIT_TERMINAL
+    assert "Choose one with --platform" in refused.stderr
+    assert niximage.run(*export, *arm64, "-o", "docker-archive:one.tar").returncode == 0
+    config = skopeo("inspect", "--config", "docker-archive:one.tar", folder=niximage.home)
+    assert json.loads(config)["architecture"] == "arm64"
+
+
 # What goes wrong ---------------------------------------------------------------------------------
 
 
