@@ -1,13 +1,23 @@
 """Sets of values that between them render everything the chart can make."""
 
+import json
 from typing import Any, Final
 
 Json = dict[str, Any]
 
+FEDERATION: Final[Json] = {
+    "type": "external_account",
+    "audience": "//iam.googleapis.com/projects/1/locations/global/"
+    "workloadIdentityPools/a/providers/b",
+    "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+    "token_url": "https://sts.googleapis.com/v1/token",
+    "credential_source": {"file": "token", "format": {"type": "json"}},
+}
+
 CASES: Final[dict[str, Json]] = {
     "defaults": {},
     "bucket": {
-        "bucket": {"url": "gs://images/team"},
+        "bucket": {"url": "gs://images/team", "credentialConfiguration": json.dumps(FEDERATION)},
         "gc": {"enabled": True, "dryRun": True, "timeZone": "Europe/Berlin"},
         "builds": {
             "serviceAccount": {"create": True, "annotations": {"iam.gke.io/x": "y"}},

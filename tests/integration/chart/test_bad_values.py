@@ -1,9 +1,11 @@
 """Values that cannot work are refused, and the message says what to do."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from integration.chart.cases import FEDERATION
 from integration.chart.conftest import IMAGE, Json, helm_template
 
 GS: Json = {**IMAGE, "bucket": {"url": "gs://images"}}
@@ -20,6 +22,18 @@ GS: Json = {**IMAGE, "bucket": {"url": "gs://images"}}
         ({**IMAGE, "bucket": {"url": "s3://images"}}, "at '/bucket/url'"),
         ({**IMAGE, "bucket": {"url": "file:///images"}}, "bucket.claimName is not set"),
         ({**GS, "bucket": {"url": "gs://images", "claimName": "x"}}, "clear it"),
+        (
+            {**IMAGE, "bucket": {"url": "gs://images", "credentialConfiguration": "{}"}},
+            "no configuration of workload identity federation",
+        ),
+        (
+            {**IMAGE, "bucket": {"url": "gs://images", "credentialConfiguration": "token: x"}},
+            "no configuration of workload identity federation",
+        ),
+        (
+            {**IMAGE, "bucket": {"credentialConfiguration": json.dumps(FEDERATION)}},
+            "is for bucket.url of gs://",
+        ),
         ({**GS, "gateway": {"kind": "Deployment"}}, "gateway.registry is not set"),
         ({**GS, "gateway": {"enabled": False}}, "gateway.registry is not set"),
         (
