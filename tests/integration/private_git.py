@@ -31,7 +31,9 @@ class Asked:
 
 
 @contextmanager
-def private_http(root: Path, asked: Asked | None = None) -> Iterator[str]:
+def private_http(
+    root: Path, asked: Asked | None = None, *, host: str = "127.0.0.1"
+) -> Iterator[str]:
     """The URL of a server of the repositories in a folder, for those who know BASIC or BEARER."""
     pair = base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
     allowed = {f"Basic {pair}", f"Bearer {TOKEN}"}
@@ -52,7 +54,7 @@ def private_http(root: Path, asked: Asked | None = None) -> Iterator[str]:
         do_GET = do_POST = _guarded  # noqa: N815 (named by http.server)
 
     Handler.root = root
-    server = Server(Handler)
+    server = Server(Handler, host)
     try:
         yield server.url
     finally:
@@ -81,7 +83,7 @@ class Ssh:
 
 
 @contextmanager
-def private_ssh(folder: Path) -> Iterator[Ssh]:
+def private_ssh(folder: Path, *, host: str = "127.0.0.1") -> Iterator[Ssh]:
     """An sshd that runs as whoever runs the tests, with keys of its own."""
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd wants it of root
@@ -98,7 +100,7 @@ def private_ssh(folder: Path) -> Iterator[Ssh]:
     config = folder / "sshd_config"
     config.write_text(
         f"""\
-ListenAddress 127.0.0.1:{port}
+ListenAddress {host}:{port}
 HostKey {folder}/host
 AuthorizedKeysFile {folder}/user.pub
 PidFile none
@@ -116,10 +118,10 @@ UsePAM no
         wait_until("sshd", lambda: "listening on" in log.read_text(), process)
         public = (folder / "host.pub").read_text()
         yield Ssh(
-            url=f"ssh://{getpass.getuser()}@127.0.0.1:{port}",
+            url=f"ssh://{getpass.getuser()}@{host}:{port}",
             identity=(folder / "user").read_bytes(),
             sealed=(folder / "sealed").read_bytes(),
-            known_hosts=f"[127.0.0.1]:{port} {public}".encode(),
+            known_hosts=f"[{host}]:{port} {public}".encode(),
         )
     finally:
         end(process)

@@ -85,3 +85,12 @@ def test_a_damaged_record_is_written_anew(store: ObjectStore) -> None:
     assert find_evaluation(store, request()) is None
     save_evaluation(store, request(), OUTPUTS)
     assert find_evaluation(store, request()) == OUTPUTS
+
+
+def test_what_a_volume_was_evaluated_to_is_not_remembered(store: ObjectStore) -> None:
+    """Its content may be another by now, whatever it is called."""
+    ref = "PersistentVolumeClaim/set"
+    volume = request(source=PinnedSource(kind="volume", url="", ref=ref, revision="1"))
+    save_evaluation(store, volume, OUTPUTS)
+    assert find_evaluation(store, volume) is None
+    assert list(store.list("")) == []

@@ -55,9 +55,14 @@ class Pod:
         }
         self.bucket = bucket
 
-    def fetch(self) -> int:
+    def take(self, source: PinnedSource) -> None:
+        """Build from another source."""
+        self.request = self.request.model_copy(update={"source": source})
+        self._common["NIXIMAGE_REQUEST"] = json.dumps(self.request.to_json())
+
+    def fetch(self, **more: str) -> int:
         keys = {"NIXIMAGE_CREDENTIALS": str(self.secret), "NIXIMAGE_SECRET": "keys"}
-        return fetch_step({**self._common, **keys, "NIXIMAGE_FETCHED": str(self.fetched)})
+        return fetch_step({**self._common, **keys, "NIXIMAGE_FETCHED": str(self.fetched), **more})
 
     def build(self) -> int:
         return build_step({**self._common, "NIXIMAGE_FETCHED": str(self.fetched)})
@@ -138,6 +143,29 @@ def test_the_step_needs_a_folder_to_fetch_into(pod: Pod, monkeypatch: pytest.Mon
     monkeypatch.setattr(pod, "fetched", "")
     assert pod.fetch() == EXIT_RETRYABLE
     assert "NIXIMAGE_FETCHED" in pod.failure().message
+
+
+def test_a_volume_is_built_as_the_repository_is(
+    pod: Pod, demo: Demo, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    volume = demo.check_out(tmp_path / "volume")
+    source = PinnedSource(kind="volume", url="", ref="PersistentVolumeClaim/demo", revision="1")
+    pod.take(source)
+    assert pod.fetch(NIXIMAGE_VOLUME=str(volume)) == 0
+    assert "its content has the hash" in capfd.readouterr().out
+    (volume / "default.nix").unlink()  # what is built is what was copied
+    assert pod.build() == 0
+    assert pod.publish() == 0
+
+
+def test_a_volume_that_cannot_be_read_is_told(pod: Pod, tmp_path: Path) -> None:
+    source = PinnedSource(kind="volume", url="", ref="PersistentVolumeClaim/demo", revision="1")
+    pod.take(source)
+    assert pod.fetch(NIXIMAGE_VOLUME=str(tmp_path / "absent")) == EXIT_TERMINAL
+    failure = pod.failure()
+    assert failure.reason is Reason.INVALID_SOURCE
+    assert "PersistentVolumeClaim/demo cannot be read" in failure.message
+    assert "user and group 1000" in failure.message
 
 
 def test_an_artifact_of_flux_is_built_as_the_repository_is(

@@ -313,12 +313,23 @@ def test_a_private_source_without_its_keys_says_how_to_give_them(
     assert "Add --credentials FOLDER" in done.stderr
 
 
-def test_a_source_of_a_cluster_says_how_to_do_without(niximage: Niximage) -> None:
-    flux = {"kind": "GitRepository", "name": "podinfo"}
-    (niximage.home / "flux.yaml").write_text(nix_image(source={"sourceRef": flux}))
-    done = niximage.run("build", "-f", "flux.yaml", "-o", "oci:x")
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (
+            {"sourceRef": {"kind": "GitRepository", "name": "podinfo"}},
+            "is the GitRepository/podinfo of a cluster, and none is asked",
+        ),
+        ({"volume": {"claimName": "packages"}}, "is on the volume packages of a cluster"),
+    ],
+)
+def test_a_source_of_a_cluster_says_how_to_do_without(
+    niximage: Niximage, source: dict[str, Any], words: str
+) -> None:
+    (niximage.home / "in.yaml").write_text(nix_image(source=source))
+    done = niximage.run("build", "-f", "in.yaml", "-o", "oci:x")
     assert done.returncode == EXIT_TERMINAL
-    assert "is the GitRepository/podinfo of a cluster, and none is asked" in done.stderr
+    assert words in done.stderr
     assert "Add --source FOLDER" in done.stderr
 
 

@@ -97,6 +97,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"source": {"sourceRef": {"kind": "GitRepository", "name": "a", "path": ".."}}},
         "path must stay inside the source",
     ),
+    "a volume and nixpkgs": (
+        {"source": {"nixpkgs": {"channel": "nixos-26.05"}, "volume": {"claimName": "a"}}},
+        "set exactly one of nixpkgs, git, sourceRef and volume",
+    ),
+    "a claim that is no name": (
+        {"source": {"volume": {"claimName": "../a"}}},
+        "write an object's name",
+    ),
+    "a revision like an option": (
+        {"source": {"volume": {"claimName": "a", "revision": "-x"}}},
+        "that does not start with a sign",
+    ),
     "an interval of seconds": ({"interval": "5s"}, "interval must be between 1m and 744h"),
     "a timeout of days": ({"timeout": "48h"}, "timeout must be between 30s and 24h"),
     "no base in a base": ({"base": {}}, "set exactly one of niximage and image"),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from niximage.api.build import PinnedSource
 from niximage.errors import Reason, Retryable, Terminal
-from niximage.source.folder import copy_folder, pin_folder, tree_hash
+from niximage.source.folder import copy_folder, copy_volume, pin_folder, tree_hash
 
 
 @pytest.fixture
@@ -100,3 +101,49 @@ def test_a_pipe_is_refused_and_never_waited_for(folder: Path) -> None:
 def test_a_file_is_no_folder(folder: Path) -> None:
     with pytest.raises(Terminal):
         pin_folder(folder / "default.nix")
+
+
+# Volumes -----------------------------------------------------------------------------------------
+
+VOLUME = PinnedSource(
+    kind="volume", url="", ref="PersistentVolumeClaim/set", revision="1", path="sub"
+)
+
+
+def refused(folder: Path, target: Path, source: PinnedSource = VOLUME) -> Terminal:
+    with pytest.raises(Terminal) as caught:
+        copy_volume(folder, source, target)
+    assert caught.value.reason is Reason.INVALID_SOURCE
+    return caught.value
+
+
+def test_a_volume_is_copied_and_its_content_hashed(folder: Path, tmp_path: Path) -> None:
+    (folder / ".git").mkdir()
+    (folder / "lost+found").mkdir(mode=0o000)  # as ext4 makes it at each volume's root
+    fetched, content = copy_volume(folder, VOLUME, tmp_path / "copy")
+    assert fetched.path == tmp_path / "copy" / "sub"
+    assert sorted(p.name for p in (tmp_path / "copy").iterdir()) == ["default.nix", "link", "sub"]
+    assert content == tree_hash(tmp_path / "copy")
+    (folder / "sub" / "file").write_text("other")
+    assert copy_volume(folder, VOLUME, tmp_path / "again")[1] != content
+
+
+def test_a_volume_that_is_too_large_is_not_copied(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("niximage.source.folder.FILES_LIMIT", 3)
+    assert "the volume has more than 3 files" in refused(folder, tmp_path / "copy").message
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_path_that_leads_out_of_a_volume_is_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "out").symlink_to("/etc")
+    source = VOLUME.model_copy(update={"path": "out"})
+    error = refused(folder, tmp_path / "copy", source)
+    assert "leads outside the source" in error.message
+    assert "source.volume.path" in error.hint
+
+
+def test_what_is_no_file_on_a_volume_is_told(folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    assert "named pipe" in refused(folder, tmp_path / "copy").message

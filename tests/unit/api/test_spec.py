@@ -63,6 +63,17 @@ GOOD: dict[str, dict[str, Any]] = {
             }
         }
     },
+    "a volume": {"source": {"volume": {"claimName": "packages"}}},
+    "a volume's content by name": {
+        "source": {
+            "volume": {
+                "claimName": "packages",
+                "revision": "2026-05-04T12:00+02",
+                "path": "set",
+                "attr": "a.b",
+            }
+        }
+    },
     "git path": {"source": {"git": {**GIT, "path": "nix/set..old", "attr": "pkgs.unix"}}},
     "config": {
         "config": {
@@ -158,6 +169,15 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "an object of Flux elsewhere": (
         {"source": {"sourceRef": {"kind": "GitRepository", "name": "a", "namespace": "b"}}},
         "namespace",
+    ),
+    "a volume of no name": ({"source": {"volume": {"revision": "1"}}}, "claimName"),
+    "a revision of blanks": (
+        {"source": {"volume": {"claimName": "a", "revision": "a b"}}},
+        "source.volume.revision",
+    ),
+    "a path out of a volume": (
+        {"source": {"volume": {"claimName": "a", "path": "x/../.."}}},
+        "path must stay inside the source",
     ),
     "absolute path": ({"source": {"git": {**GIT, "path": "/etc"}}}, "path"),
     "interval too short": ({"interval": "59s"}, "between 1m and 744h"),

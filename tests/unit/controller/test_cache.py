@@ -151,7 +151,7 @@ def test_a_stored_object_of_another_time_is_kept_with_its_problem() -> None:
     cached = CachedImage.from_json(body)
     assert cached.image is None
     assert "spec.packages" in cached.problem
-    assert "exactly one of nixpkgs, git and sourceRef" in cached.problem
+    assert "exactly one of nixpkgs, git, sourceRef and volume" in cached.problem
 
 
 def test_a_job_is_read_from_its_conditions() -> None:

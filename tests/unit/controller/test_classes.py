@@ -299,3 +299,12 @@ def test_of_an_artifact_counts_where_it_comes_from(
 
 def test_without_a_class_every_artifact_may_be_used() -> None:
     assert denied_artifact(flux_pinned(), None) is None
+
+
+def test_a_class_that_names_sources_allows_no_volumes() -> None:
+    image = nix_image(source={"volume": {"claimName": "packages"}})
+    assert denied(image, build_class()) is None
+    error = denied(image, build_class(allowedSources=["https://git.example.org/"]))
+    assert error is not None
+    assert error.reason is Reason.POLICY_DENIED
+    assert "none on volumes" in error.message

@@ -159,3 +159,19 @@ def test_what_was_fetched_cannot_be_changed_by_what_tenants_wrote() -> None:
 def test_an_open_source_takes_no_step_of_its_own() -> None:
     assert set(containers(manifest())) == {"build", "publish"}
     assert "NIXIMAGE_FETCHED" not in environment(containers(manifest())["build"])
+
+
+def test_a_volume_is_mounted_for_reading_where_nothing_of_tenants_runs() -> None:
+    source = {"volume": {"claimName": "packages", "path": "set"}}
+    job = job_manifest(nix_image(source=source), CREATE, SETTINGS)
+    steps = containers(job)
+    assert mounts(steps["fetch"])["volume"]["readOnly"] is True
+    assert (
+        environment(steps["fetch"])["NIXIMAGE_VOLUME"]
+        == (mounts(steps["fetch"])["volume"]["mountPath"])
+    )
+    for step in ("build", "publish"):
+        assert "volume" not in mounts(steps[step])
+    volumes = {v["name"]: v for v in job["spec"]["template"]["spec"]["volumes"]}
+    claim = volumes["volume"]["persistentVolumeClaim"]
+    assert claim == {"claimName": "packages", "readOnly": True}

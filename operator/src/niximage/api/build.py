@@ -58,14 +58,16 @@ _Document = TypeVar("_Document", bound=Strict)
 class PinnedSource(Strict):
     """A source at one revision: the same bytes for ever."""
 
-    kind: Literal["git", "folder", "artifact"] = Field(
+    kind: Literal["git", "folder", "artifact", "volume"] = Field(
         default="git",
-        description="A repository, a folder of this machine, or an archive that is downloaded.",
+        description="A repository, a folder of this machine, an archive that is downloaded, or a "
+        "volume of the pod.",
     )
     url: Annotated[str, Field(max_length=1024)]
     ref: Annotated[str, Field(max_length=300)] = Field(
         default="",
-        description="What had the revision: a full ref, an object of Flux, or empty for a commit.",
+        description="What had the revision: a full ref, an object of Flux, a claim of a volume, or "
+        "empty for a commit.",
     )
     revision: Annotated[str, Field(pattern=r"^[^\s\x00-\x1f]+$", max_length=300)]
     digest: Digest | None = Field(default=None, description="Of an archive: what is believed.")
@@ -80,7 +82,7 @@ class PinnedSource(Strict):
     def _pins(self) -> Self:
         if (self.kind == "artifact") != (self.digest is not None):
             raise ValueError("an artifact is pinned by its digest, and nothing else is")
-        if self.kind != "artifact" and not re.match(COMMIT_PATTERN, self.revision):
+        if self.kind in {"git", "folder"} and not re.match(COMMIT_PATTERN, self.revision):
             raise ValueError("the revision is no commit")
         return self
 
@@ -91,7 +93,14 @@ class PinnedSource(Strict):
         if self.kind == "artifact":
             # A revision that changes nothing in the archive builds nothing anew.
             return {"artifact": self.digest, **place}
+        if self.kind == "volume":
+            return {"volume": self.ref, "revision": self.revision, **place}
         return {"revision": self.revision, **place}
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the pin says what the bytes are; of a volume only its user says so."""
+        return self.kind != "volume"
 
     @property
     def short_revision(self) -> str:

@@ -122,7 +122,8 @@ class NixBuildClassSpec(Model):
         default=None,
         description="The repositories that `source.git` may name: a URL that ends in a slash "
         "allows all below it. All are allowed by default; nixpkgs always is. Of `source.sourceRef` "
-        "counts the URL that a GitRepository follows, or where an ExternalArtifact is.",
+        "counts the URL that a GitRepository follows, or where an ExternalArtifact is. With this "
+        "list no `source.volume` is allowed.",
     )
     builder_image: Annotated[str, Field(pattern=r"^[^\s]+$", max_length=512)] | None = Field(
         default=None, description="The image of build pods."

@@ -64,7 +64,7 @@ Attribute = Annotated[
 ]
 _ATTRIBUTE_WORDS: Final = "The attribute of the imported value that holds the packages."
 
-_ONE_KIND: Final = "set exactly one of nixpkgs, git and sourceRef"
+_ONE_KIND: Final = "set exactly one of nixpkgs, git, sourceRef and volume"
 _HASH_NEEDS_REVISION: Final = "narHash goes with revision: a channel moves"
 
 
@@ -193,13 +193,36 @@ class FluxSource(Model):
         return f"{self.kind}/{self.name}"
 
 
+class VolumeSource(Model):
+    """A package set on a volume of the same namespace, mounted for reading alone."""
+
+    claim_name: ObjectName = Field(description="The PersistentVolumeClaim.")
+    revision: Annotated[
+        str,
+        worded(
+            r"^[A-Za-z0-9_][A-Za-z0-9._+@:/-]*$",
+            "write a word of letters, digits and '._+@:/-' that does not start with a sign",
+        ),
+        Field(max_length=64),
+    ] = Field(
+        default="0",
+        description="What you call the content as it is now. Nobody looks into a volume before a "
+        "build: change this when the content changed.",
+    )
+    path: SourcePath = "."
+    attr: Attribute | None = Field(default=None, description=_ATTRIBUTE_WORDS)
+
+
 class Source(Model):
     """Where the packages come from: exactly one kind; there is no default."""
 
     model_config = ConfigDict(
         json_schema_extra=cel(
             (
-                "[has(self.nixpkgs), has(self.git), has(self.sourceRef)].filter(x, x).size() == 1",
+                (
+                    "[has(self.nixpkgs), has(self.git), has(self.sourceRef), has(self.volume)]"
+                    ".filter(x, x).size() == 1"
+                ),
                 _ONE_KIND,
             )
         )
@@ -208,23 +231,25 @@ class Source(Model):
     nixpkgs: NixpkgsSource | None = None
     git: GitSource | None = None
     source_ref: FluxSource | None = None
+    volume: VolumeSource | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if sum(kind is not None for kind in (self.nixpkgs, self.git, self.source_ref)) != 1:
+        kinds = (self.nixpkgs, self.git, self.source_ref, self.volume)
+        if sum(kind is not None for kind in kinds) != 1:
             raise ValueError(_ONE_KIND)
         return self
 
     @property
     def path(self) -> str:
         """The file or folder to import."""
-        found = self.git or self.source_ref
+        found = self.git or self.source_ref or self.volume
         return found.path if found is not None else "."
 
     @property
     def attr(self) -> str | None:
         """The attribute that holds the packages."""
-        found = self.git or self.source_ref
+        found = self.git or self.source_ref or self.volume
         return found.attr if found is not None else None
 
     @property

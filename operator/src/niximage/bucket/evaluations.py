@@ -41,11 +41,14 @@ def find_evaluation(store: ObjectStore, request: BuildRequest) -> BuildOutputs |
     """What the packages of a request were evaluated to.
 
     Returns:
-        The packages of each platform for which all of them are known; None if there is none.
+        The packages of each platform for which all of them are known; None if there is none, or
+        where the source may have other content by now.
 
     Raises:
         Retryable: the store fails.
     """
+    if not request.source.is_fixed:
+        return None
     records = {
         platform: found
         for platform in request.platforms
@@ -63,6 +66,8 @@ def find_evaluation(store: ObjectStore, request: BuildRequest) -> BuildOutputs |
 
 def save_evaluation(store: ObjectStore, request: BuildRequest, outputs: BuildOutputs) -> None:
     """Remember what the packages of a request were evaluated to, but for what was known."""
+    if not request.source.is_fixed:
+        return
     known = request.known.packages if request.known is not None else {}
 
     def save(each: tuple[Platform, BuiltPackage]) -> None:

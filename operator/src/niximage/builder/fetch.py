@@ -1,8 +1,8 @@
 """The step before the first, where a source needs one: it is fetched by code that is trusted.
 
-What opens a private repository must not come near to what tenants wrote. So a container of its
-own fetches the source into a folder, which `build` then reads and cannot change; it evaluates
-nothing, and ends before `build` starts.
+What opens a private repository must not come near to what tenants wrote, and a volume may hold
+more than packages. So a container of its own brings the source into a folder, which `build` then
+reads and cannot change; it evaluates nothing, and ends before `build` starts.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from niximage.errors import Reason, Retryable
 from niximage.source.artifact import fetch_artifact
 from niximage.source.credentials import Credentials
 from niximage.source.fetch import Fetched, fetch, inside
-from niximage.source.folder import copy_folder
+from niximage.source.folder import copy_folder, copy_volume
 
 # The name is part of store paths that copy the source whole: the same as Nix's own fetchers'.
 SOURCE: Final = "source"
@@ -74,15 +74,21 @@ def run_fetch(
     *,
     timeout: float,
     credentials: Credentials | None = None,
+    volume: Path | None = None,
     say: Say = silent,
 ) -> None:
     """Fetch the source of a request, and leave it in a folder for `build`.
 
-    Takes and raises what `bring_source` does.
+    Takes and raises what `bring_source` does, and where the source's volume is mounted.
     """
-    fetched = bring_source(
-        request.source, folder / SOURCE, timeout=timeout, credentials=credentials, say=say
-    )
+    if volume is not None:
+        with timed(say, f"copied {request.source.ref}", stage="evaluate"):
+            fetched, content = copy_volume(volume, request.source, folder / SOURCE)
+        say(f"its content has the hash {content}")
+    else:
+        fetched = bring_source(
+            request.source, folder / SOURCE, timeout=timeout, credentials=credentials, say=say
+        )
     note = FetchedNote(revision=request.source.revision, time=fetched.time)
     (folder / NOTE).write_bytes(canonical_json(note.to_json()))
 

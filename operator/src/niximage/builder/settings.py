@@ -8,6 +8,7 @@ NIXIMAGE_FETCHED              the folder that `fetch` puts the source into, and 
                               empty where `build` fetches for itself
 NIXIMAGE_CREDENTIALS          the folder with the Secret's keys; `fetch` only
 NIXIMAGE_SECRET               that Secret's name, for messages; `fetch` only
+NIXIMAGE_VOLUME               where the volume with the source is mounted; `fetch` only
 NIXIMAGE_LOCAL_BUILDS         "Forbidden" where what no binary cache has is not to be built
 NIXIMAGE_SANDBOX              "Required" where nothing is to be built outside of Nix's sandbox
 NIXIMAGE_POPULARITY_URL       the data of the layering strategy Popularity; `publish` only
@@ -52,6 +53,7 @@ class BuilderSettings:
         fetched: the folder that `fetch` puts the source into, if there is such a step.
         credentials: the folder with the keys that open the source, if it needs any.
         secret: the name of the Secret that these are from.
+        volume: where the volume with the source is mounted, if it is on one.
     """
 
     request: BuildRequest
@@ -63,6 +65,7 @@ class BuilderSettings:
     fetched: Path | None = None
     credentials: Path | None = None
     secret: str = ""
+    volume: Path | None = None
 
     @property
     def outputs_file(self) -> Path:
@@ -107,6 +110,7 @@ class BuilderSettings:
             fetched=_folder(environment, "NIXIMAGE_FETCHED"),
             credentials=_folder(environment, "NIXIMAGE_CREDENTIALS"),
             secret=environment.get("NIXIMAGE_SECRET", ""),
+            volume=_folder(environment, "NIXIMAGE_VOLUME"),
         )
 
 

@@ -68,6 +68,7 @@ def _fetch(settings: BuilderSettings, _scratch: Path) -> bytes:
         settings.fetched,
         timeout=settings.timeout,
         credentials=credentials,
+        volume=settings.volume,
         say=Narrator(),
     )
     return b""

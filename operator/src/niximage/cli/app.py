@@ -139,7 +139,7 @@ def attach(
 
 @builder.command("fetch")
 def builder_fetch() -> None:
-    """Fetch what takes credentials; evaluates nothing."""
+    """Fetch what takes credentials or a volume; evaluates nothing."""
     from niximage.builder.steps import fetch_step
 
     raise typer.Exit(fetch_step())

@@ -67,6 +67,12 @@ def denied(image: NixImage, build_class: NixBuildClass) -> Terminal | None:
     git = image.spec.source.git
     if git is not None and (refused := _denied_url(git.url, build_class)) is not None:
         return refused
+    volume = image.spec.source.volume
+    if volume is not None and limits.allowed_sources is not None:
+        return _denied(
+            f"the NixBuildClass {name} allows named sources only, and none on volumes",
+            "Choose a class without allowedSources, or another kind of source",
+        )
     if limits.max_timeout and seconds(image.spec.timeout) > seconds(limits.max_timeout):
         return _denied(
             f"spec.timeout is {image.spec.timeout}",

@@ -2,8 +2,8 @@
 
 `build` runs what tenants wrote, so it gets no credentials; `publish` starts when it has
 ended, and shares with it the Nix store and one folder for the outputs, nothing else: each
-step has a home and a temporary folder of its own. What opens a private source is for a step
-before these, `fetch`, which leaves the source where `build` can read it.
+step has a home and a temporary folder of its own. What opens a private source, and a volume with
+one, is for a step before these, `fetch`, which leaves the source where `build` can read it.
 """
 
 from collections.abc import Sequence
@@ -25,6 +25,7 @@ WORK: Final = "/build"
 HOME_LIMIT: Final = "1Gi"  # Nix's caches of evaluations
 FETCHED: Final = "/fetched"
 CREDENTIALS: Final = "/credentials"
+VOLUME: Final = "/volume"
 SOURCE_LIMIT: Final = "8Gi"  # of a fetched source, with what Git needs meanwhile
 FETCH: Final = "fetch"
 BUILD: Final = "build"
@@ -35,6 +36,14 @@ Json = dict[str, Any]
 _OF_STORE: Final = (
     {"name": "nix", "mountPath": "/nix"},
     {"name": "work", "mountPath": WORK},
+)
+
+
+_FETCH_VOLUMES: Final = (
+    {"name": "fetched", "emptyDir": {"sizeLimit": SOURCE_LIMIT}},
+    {"name": f"home-{FETCH}", "emptyDir": {"sizeLimit": "16Mi"}},
+    # Git finds keys in a temporary folder: they touch no disk.
+    {"name": f"tmp-{FETCH}", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
 )
 
 
@@ -129,6 +138,8 @@ def pod(image: NixImage, create: CreateJob, settings: Settings) -> Json:
 
 def _fetch(image: NixImage) -> _Fetch | None:
     """The step that fetches the source, where `build` may not do that itself."""
+    if image.spec.source.volume is not None:
+        return _from_volume(image.spec.source.volume.claim_name)
     secret = image.spec.source.secret
     if secret is None:
         return None
@@ -139,11 +150,17 @@ def _fetch(image: NixImage) -> _Fetch | None:
         mounts=[{"name": "credentials", "mountPath": CREDENTIALS, "readOnly": True}],
         volumes=[
             {"name": "credentials", "secret": credentials},
-            {"name": "fetched", "emptyDir": {"sizeLimit": SOURCE_LIMIT}},
-            {"name": f"home-{FETCH}", "emptyDir": {"sizeLimit": "16Mi"}},
-            # Git finds the keys in a temporary folder: they touch no disk.
-            {"name": f"tmp-{FETCH}", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
+            *_FETCH_VOLUMES,
         ],
+    )
+
+
+def _from_volume(claim: str) -> _Fetch:
+    mounted = {"claimName": claim, "readOnly": True}
+    return _Fetch(
+        environment={"NIXIMAGE_VOLUME": VOLUME},
+        mounts=[{"name": "volume", "mountPath": VOLUME, "readOnly": True}],
+        volumes=[{"name": "volume", "persistentVolumeClaim": mounted}, *_FETCH_VOLUMES],
     )
 
 

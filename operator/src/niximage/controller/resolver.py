@@ -118,5 +118,8 @@ def _moving_part(question: Question) -> dict[str, object]:
     if source.source_ref is not None:
         flux = source.source_ref
         return {"flux": [question.namespace, flux.kind, flux.name]}
+    if source.volume is not None:
+        volume = source.volume
+        return {"volume": [question.namespace, volume.claim_name, volume.revision]}
     assert source.nixpkgs is not None
     return {"url": question.nixpkgs_url, "nixpkgs": source.nixpkgs.to_json()}

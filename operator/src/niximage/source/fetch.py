@@ -79,8 +79,8 @@ def inside(folder: Path, source: PinnedSource) -> Path:
     Raises:
         Terminal: it is not there, or leads outside.
     """
-    where = f"{source.path!r} in {shown_url(source.url)} at {source.revision}"
-    field = "sourceRef" if source.kind == "artifact" else "git"
+    where = f"{source.path!r} in {shown_url(source.url) or source.ref} at {source.revision}"
+    field = {"artifact": "sourceRef", "volume": "volume"}.get(source.kind, "git")
     hint = f"Set source.{field}.path to a file or folder that is in it"
     root = folder.resolve()
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from niximage.api.build import PinnedSource
-from niximage.errors import Reason, Retryable, Terminal
+from niximage.errors import Reason, Retryable, Terminal, plain_text
 from niximage.source.fetch import Fetched, inside
 
 SCHEME: Final = "path:"
@@ -23,6 +23,7 @@ SIZE_LIMIT: Final = 4 << 30  # bytes of all files
 
 _CHUNK: Final = 1 << 20
 _LEFT_OUT: Final = frozenset({".git"})
+_NOT_OURS: Final = _LEFT_OUT | {"lost+found"}  # of a volume; nobody may read the latter
 
 
 def pin_folder(folder: Path, *, path: str = ".", attr: str | None = None) -> PinnedSource:
@@ -79,6 +80,41 @@ def copy_folder(source: PinnedSource, target: Path) -> Fetched:
     return Fetched(inside(target, source), 0)
 
 
+def copy_volume(volume: Path, source: PinnedSource, target: Path) -> tuple[Fetched, str]:
+    """Put the files of a mounted volume into a folder.
+
+    Args:
+        volume: where it is mounted.
+        source: what is wanted of it.
+        target: where to; it must not be there yet.
+
+    Returns:
+        As `niximage.source.fetch.fetch` does, the time 1970; and the hash of what was copied.
+
+    Raises:
+        Terminal: it cannot be read, is too large, or the path in it is not there or leads outside.
+    """
+    try:
+        _measure(volume)
+        shutil.copytree(volume, target, symlinks=True, ignore=shutil.ignore_patterns(*_NOT_OURS))
+    except (OSError, shutil.Error) as error:
+        raise Terminal(
+            Reason.INVALID_SOURCE,
+            f"{source.ref} cannot be read: {plain_text(str(error), 300)}",
+            hint="Builds run as user and group 1000: let these read it",
+        ) from None
+    return Fetched(inside(target, source), 0), tree_hash(target)
+
+
+def _measure(volume: Path) -> None:
+    """Refuse what is too large before any of it is copied."""
+    total = 0
+    for count, (_, found, _) in enumerate(_walk(volume, b"", _NOT_OURS), 1):
+        total += found.st_size if stat.S_ISREG(found.st_mode) else 0
+        if count > FILES_LIMIT or total > SIZE_LIMIT:
+            raise _too_large("the volume")
+
+
 def tree_hash(folder: Path) -> str:
     """The SHA-256 over names, kinds, executable bits and contents of all below a folder.
 
@@ -92,28 +128,34 @@ def tree_hash(folder: Path) -> str:
             count += 1
             total += found.st_size if stat.S_ISREG(found.st_mode) else 0
             if count > FILES_LIMIT or total > SIZE_LIMIT:
-                raise Terminal(
-                    Reason.INVALID_SOURCE,
-                    f"{folder} has more than {FILES_LIMIT} files or {SIZE_LIMIT >> 30} GiB",
-                    hint="Is it the folder that you meant?",
-                )
+                raise _too_large(str(folder))
             digest.update(_line(name, found, path))
     except OSError as error:
         raise _unreadable(folder, error) from None
     return digest.hexdigest()
 
 
-def _walk(folder: Path, prefix: bytes) -> Iterator[tuple[bytes, os.stat_result, Path]]:
+def _too_large(what: str) -> Terminal:
+    return Terminal(
+        Reason.INVALID_SOURCE,
+        f"{what} has more than {FILES_LIMIT} files or {SIZE_LIMIT >> 30} GiB",
+        hint="Is it the folder that you meant?",
+    )
+
+
+def _walk(
+    folder: Path, prefix: bytes, left_out: frozenset[str] = _LEFT_OUT
+) -> Iterator[tuple[bytes, os.stat_result, Path]]:
     with os.scandir(folder) as children:
         names = sorted(os.fsencode(child.name) for child in children)
     for name in names:
-        if os.fsdecode(name) in _LEFT_OUT:
+        if os.fsdecode(name) in left_out:
             continue
         path = folder / os.fsdecode(name)
         found = path.lstat()
         yield prefix + name, found, path
         if stat.S_ISDIR(found.st_mode):
-            yield from _walk(path, prefix + name + b"/")
+            yield from _walk(path, prefix + name + b"/", left_out)
 
 
 def _line(name: bytes, found: os.stat_result, path: Path) -> bytes:

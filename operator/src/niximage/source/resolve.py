@@ -5,7 +5,7 @@ import functools
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from niximage.api.build import PinnedSource
 from niximage.api.source import GitRef, Source
@@ -25,12 +25,13 @@ class Wanted:
     """What to look up.
 
     Attributes:
-        url: the repository; "" for what an object of Flux names.
-        ref: the full name of the ref, the object of Flux, or "" for a commit.
-        commit: the commit, or "" for a ref.
+        url: the repository; "" for what an object of Flux names, or a volume.
+        ref: the full name of the ref, the object of Flux, the volume's claim, or "" for a commit.
+        commit: the commit, what the spec calls a volume's content, or "" where it moves.
         path: the file or folder to import.
         attr: the attribute that holds the packages.
         nar_hash: what the files must hash to, if that is known.
+        kind: what it is pinned as.
     """
 
     url: str
@@ -39,13 +40,14 @@ class Wanted:
     path: str = "."
     attr: str | None = None
     nar_hash: str | None = None
+    kind: Literal["git", "artifact", "volume"] = "git"
 
     def pinned(
         self, revision: str, *, digest: str | None = None, url: str = "", origin: str = ""
     ) -> PinnedSource:
         """The source at one revision; of Flux also by its artifact's digest, URL and origin."""
         return PinnedSource(
-            kind="git" if digest is None else "artifact",
+            kind=self.kind,
             url=url or self.url,
             ref=self.ref,
             revision=revision,
@@ -65,7 +67,11 @@ def wanted(source: Source, nixpkgs_url: str) -> Wanted:
         return Wanted(nixpkgs_url, ref, nixpkgs.revision or "", nar_hash=nixpkgs.nar_hash)
     if source.source_ref is not None:
         flux = source.source_ref
-        return Wanted("", str(flux), "", flux.path, flux.attr)
+        return Wanted("", str(flux), "", flux.path, flux.attr, kind="artifact")
+    if source.volume is not None:
+        volume = source.volume
+        ref = f"PersistentVolumeClaim/{volume.claim_name}"
+        return Wanted("", ref, volume.revision, volume.path, volume.attr, kind="volume")
     assert source.git is not None
     git = source.git
     return Wanted(git.url, _full_name(git.ref), git.ref.commit or "", git.path, git.attr)
