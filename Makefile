@@ -39,7 +39,7 @@ test-e2e: prepare ## Run the tests on a whole node
 prepare:
 	@.ci/packages $(TEST_PACKAGES)
 	@$(UV) sync --locked --quiet
-	@python3 images build >/dev/null & python3 cluster tools >/dev/null && python3 cluster tools --flux >/dev/null && wait $$!
+	@python3 images build >/dev/null & python3 cluster tools >/dev/null && python3 cluster tools --flux >/dev/null && python3 cluster tools --charts >/dev/null && wait $$!
 
 .PHONY: docs
 docs: ## Build the documentation into .site; no warning passes

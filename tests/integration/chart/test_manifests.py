@@ -127,8 +127,13 @@ def test_roles_of_namespaces_leave_nothing_of_the_cluster(render: Render) -> Non
     assert environment["NIXIMAGE_NAMESPACES"] == "team-a team-b"
 
 
-def test_garbage_collection_may_list_images_and_nothing_else(render: Render) -> None:
-    role = render(CASES["bucket"]).get("ClusterRole", "niximage-gc")
+@pytest.mark.parametrize("watched", [[], ["team-a"]])
+def test_garbage_collection_may_list_all_images_and_nothing_else(
+    render: Render, watched: list[str]
+) -> None:
+    """Who sees some images only would delete the others."""
+    manifests = render({"gc": {"enabled": True}, "watchNamespaces": watched})
+    role = manifests.get("ClusterRole", "niximage-gc")
     assert role["rules"] == [
         {"apiGroups": ["niximage.dev"], "resources": ["niximages"], "verbs": ["list"]}
     ]

@@ -221,3 +221,26 @@ def test_the_default_class_follows_its_values_once_the_kind_is_there(
     values["defaultBuildClass"]["enabled"] = False
     releases.upgrade(values)
     assert cluster.run("get", "nixbuildclass", "default").returncode != 0
+
+
+def test_a_folder_of_one_node_is_refused_where_there_are_several(
+    cluster: Cluster, releases: Helm
+) -> None:
+    nodes = [f"node-{each}-{secrets.token_hex(2)}" for each in "ab"]
+    for name in nodes:
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
+        cluster.do("create", "-f", "-", given=node)
+    try:
+        with pytest.raises(AssertionError, match="this cluster has 2 nodes"):
+            releases.upgrade({})
+        on_one = {"bucket": {"folder": {"nodeName": nodes[0]}}}
+        with pytest.raises(AssertionError, match="keeps the bucket on one node of several"):
+            releases.upgrade(on_one)
+        gateway = {"kind": "Deployment", "registry": "images.example"}
+        releases.upgrade({**on_one, "gateway": gateway}, "--take-ownership")
+        text = cluster.do("get", "pv", "-o", "json", "-l", "app.kubernetes.io/part-of=niximage")
+        for volume in json.loads(text)["items"]:
+            (term,) = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+            assert term["matchFields"][0]["values"] == [nodes[0]]
+    finally:
+        cluster.do("delete", "node", *nodes)
