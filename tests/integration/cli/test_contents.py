@@ -115,7 +115,7 @@ def test_what_is_not_there_is_told(images: Images) -> None:
     where = run("tree", f"{NAME}@{first}", code=EXIT_TERMINAL)
     assert "add --registry or --bucket" in where.stderr
     silent = run("tree", f"{NAME}@{first}", "--registry", "http://127.0.0.1:1", code=EXIT_RETRYABLE)
-    assert "port-forward" in silent.stderr
+    assert "--through-cluster" in silent.stderr
     store = open_store(bucket)
     digest = tiny_image(b"no closure").publish(store, "default/plain").digest
     plain = run("tree", f"default/plain@{digest}", *here, code=EXIT_TERMINAL)

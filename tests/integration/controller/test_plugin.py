@@ -2,20 +2,25 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from integration.controller.conftest import Operator
+from integration.gateway.conftest import running
+from integration.tiny import tiny_image
 from niximage.api.build import BuildFailure
 from niximage.bucket import open_store
 from niximage.bucket.logs import save_log
 from niximage.cli.app import app
 from niximage.errors import EXIT_RETRYABLE, EXIT_TERMINAL, Reason, Terminal
+from niximage.gateway import Options
 from support.kubernetes import Cluster, nix_image
 
 PROGRAMS: Final = Path(sys.executable).parent
@@ -255,3 +260,49 @@ def test_following_ends_quietly_when_it_is_interrupted(
     _, said = following.communicate(timeout=TIMEOUT)
     assert following.returncode == 130
     assert "Traceback" not in said
+
+
+def test_an_image_is_read_by_way_of_the_api_server(
+    plugin: Plugin, cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    store = open_store(tmp_path.as_uri())
+    image = tiny_image(b"by way of the API server")
+    digest = image.publish(store, f"{namespace}/web").digest
+    address = own_address()
+    with running(store, Options(host=address, port=0)) as gateway:
+        port = urlsplit(gateway.url).port
+        container = {
+            "name": "gateway",
+            "image": "niximage-operator:none",
+            "ports": [{"name": "registry", "containerPort": port}],
+        }
+        labels = {"app.kubernetes.io/name": "niximage", "app.kubernetes.io/component": "gateway"}
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "gateway", "namespace": namespace, "labels": labels},
+            "spec": {"containers": [container]},
+        }
+        cluster.do("create", "-f", "-", given=pod)
+        reached = ("export", f"{namespace}/web@{digest}", "--through-cluster")
+        output = f"oci:{tmp_path / 'layout'}"
+        nobody = plugin.run(*reached, "-o", output)
+        assert "no gateway runs in this cluster" in nobody.stderr
+        ready = {"type": "Ready", "status": "True"}
+        addresses = {"podIP": address, "podIPs": [{"ip": address}]}
+        cluster.set_status("pod", "gateway", namespace, {"conditions": [ready], **addresses})
+        done = plugin.run(*reached, "-o", output)
+        assert done.exit_code == 0, done.stderr
+        assert (tmp_path / "layout" / "index.json").is_file()
+        other = f"{namespace}/web@sha256:{'0' * 64}"
+        unknown = plugin.run("tree", other, "--through-cluster")
+        assert unknown.exit_code == EXIT_TERMINAL
+        assert f"has no {other}" in unknown.stderr
+        cluster.do("delete", "pod", "gateway", "-n", namespace, "--force")
+
+
+def own_address() -> str:
+    """An address of this machine that is not loopback, which the API server goes to no more."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("198.51.100.1", 9))  # nothing is sent
+        return str(probe.getsockname()[0])

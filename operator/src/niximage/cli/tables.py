@@ -1,8 +1,7 @@
-"""Tables on standard output: as wide as the terminal, or as wide as they are into a pipe."""
+"""Tables on standard output, as wide as they are: as kubectl prints them."""
 
 import datetime as dt
 import io
-import sys
 from collections.abc import Iterable
 from typing import Final
 
@@ -11,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-_PIPE_WIDTH: Final = 10_000  # columns: nothing is cut where a program reads
+_WIDTH: Final = 10_000  # columns: nothing is cut, and a copied digest is whole
 _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60))
 
 Cell = str | Text
@@ -41,19 +40,26 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[Cell]], *, right: str 
 
 
 def show(*shown: RenderableType) -> None:
-    """Print tables and texts, one after the other."""
-    if sys.stdout.isatty():
-        console = Console(highlight=False)
-        for each in shown:
-            console.print(each)
-    else:
-        typer.echo(plain(*shown), nl=False)
+    """Print tables and texts, one after the other; the terminal wraps what is too wide."""
+    terminal = Console()
+    color = terminal.is_terminal and not terminal.no_color
+    typer.echo(_rendered(shown, color=color), nl=False)
 
 
 def plain(*shown: RenderableType) -> str:
     """Tables and texts without colours, and no blanks at the ends of lines. Pure."""
+    return _rendered(shown, color=False)
+
+
+def _rendered(shown: Iterable[RenderableType], *, color: bool) -> str:
     written = io.StringIO()
-    console = Console(file=written, width=_PIPE_WIDTH, color_system=None, highlight=False)
+    console = Console(
+        file=written,
+        width=_WIDTH,
+        color_system="standard" if color else None,
+        force_terminal=color,
+        highlight=False,
+    )
     for each in shown:
         console.print(each)
     return "".join(f"{line.rstrip()}\n" for line in written.getvalue().splitlines())

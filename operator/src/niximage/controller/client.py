@@ -272,6 +272,20 @@ class ApiServer:
         )
         return self._pieces(path, query, limit)
 
+    def through_pod(
+        self, namespace: str, pod: str, port: int, path: str, *, accept: str
+    ) -> AsyncGenerator[bytes, None]:
+        """What a pod answers to a GET, by way of the API server. Raises NotThere for a 404."""
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=TIMEOUT)
+        return self._pieces(
+            f"{_CORE}/namespaces/{namespace}/pods/{pod}:{port}/proxy{path}", {}, limit, accept
+        )
+
+    async def list_pods_labelled(self, labels: str, namespace: str = "") -> list[Json]:
+        """The pods with labels, in one namespace or in all."""
+        where = f"/namespaces/{namespace}" if namespace else ""
+        return await self._list(f"{_CORE}{where}/pods", labelSelector=labels)
+
     async def get_image(self, namespace: str, name: str) -> Json:
         """A NixImage as it is stored. Raises NotThere if there is none of that name."""
         return await self.call("GET", f"{_IMAGES}/namespaces/{namespace}/{PLURAL}/{name}")
@@ -447,7 +461,7 @@ class ApiServer:
         return data
 
     async def _pieces(
-        self, path: str, query: dict[str, str], limit: aiohttp.ClientTimeout
+        self, path: str, query: dict[str, str], limit: aiohttp.ClientTimeout, accept: str = "*/*"
     ) -> AsyncGenerator[bytes, None]:
         assert self._client is not None
         try:
@@ -455,7 +469,7 @@ class ApiServer:
                 "GET",
                 quote(path),
                 query_params=list(query.items()),
-                header_params={"Accept": "*/*"},
+                header_params={"Accept": accept},
                 auth_settings=["BearerToken"],
             )
             answer = await self._client.call_api(*request, _request_timeout=limit)

@@ -92,18 +92,22 @@ async def connected(where: Where) -> AsyncIterator[Here]:
     try:
         async with ApiServer(user=user) as api:
             yield Here(api, where.namespace or api.namespace)
-    except NotAllowed as error:
-        raise Terminal(
+    except NixImageError as error:
+        raise explained(error) from None
+
+
+def explained(error: NixImageError) -> NixImageError:
+    """An error of the API server's client, in words for a user instead of the operator. Pure."""
+    if isinstance(error, NotAllowed):
+        return Terminal(
             Reason.POLICY_DENIED,
             error.message,
             hint="See who you are with `kubectl auth whoami`, and ask an admin for a role on "
             "niximages, or name another --namespace or --context",
-        ) from None
-    except NixImageError as error:
-        if error.reason is not Reason.CLUSTER_UNAVAILABLE or error.hint:
-            raise
+        )
+    if error.reason is Reason.CLUSTER_UNAVAILABLE and not error.hint:
         error.hint = "Check the kubeconfig, its --context, and the network between"
-        raise
+    return error
 
 
 def in_cluster(where: Where, work: Callable[[Here], Awaitable[_Result]]) -> _Result:

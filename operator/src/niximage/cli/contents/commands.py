@@ -1,13 +1,16 @@
 """The commands about what is in an image: their names, options and help."""
 
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from niximage.cli.cluster.options import AsDocument, Document, Where, complete_name
 from niximage.cli.failure import told
 from niximage.cli.groups import grouped
+
+if TYPE_CHECKING:  # help is to come at once
+    from niximage.cli.contents.locate import Places
 
 PANEL: Final = "What is in an image"
 
@@ -24,9 +27,24 @@ class From:
         str,
         typer.Option(help="The bucket to read from instead: gs://bucket/prefix or file:///folder."),
     ] = ""
+    through_cluster: Annotated[
+        bool,
+        typer.Option(
+            "--through-cluster",
+            help="Reach a gateway by way of the API server: where the registry is a node's own "
+            "loopback. Needs the right to get pods/proxy.",
+        ),
+    ] = False
     platform: Annotated[
         str, typer.Option(help="Which image of several platforms: linux/arm64.")
     ] = ""
+
+
+def places_of(source: From) -> "Places":
+    """The options as the commands take them."""
+    from niximage.cli.contents.locate import Places
+
+    return Places(source.registry, source.bucket, source.platform, source.through_cluster)
 
 
 Image = Annotated[
@@ -61,9 +79,8 @@ def tree(
 ) -> None:
     """Show the closure of an image: its packages and what they need, with sizes."""
     from niximage.cli.contents import tree as command
-    from niximage.cli.contents.locate import Places
 
-    places = Places(source.registry, source.bucket, source.platform)
+    places = places_of(source)
     with told():
         as_json = output is Document.JSON
         command.run(where, places, image, depth=depth, flat=flat, as_json=as_json)
@@ -85,9 +102,8 @@ def why(
 ) -> None:
     """Show which package brings something into an image, by the shortest way."""
     from niximage.cli.contents import why as command
-    from niximage.cli.contents.locate import Places
 
-    places = Places(source.registry, source.bucket, source.platform)
+    places = places_of(source)
     with told():
         as_json = output is Document.JSON
         command.run(where, places, image, path, everyone=everyone, as_json=as_json)
@@ -112,9 +128,8 @@ def diff(
 ) -> None:
     """Show what changes between two images: packages, versions, sizes, and what a pull costs."""
     from niximage.cli.contents import diff as command
-    from niximage.cli.contents.locate import Places
 
-    places = Places(source.registry, source.bucket, source.platform)
+    places = places_of(source)
     with told():
         command.run(where, places, image, other, as_json=output is Document.JSON)
 
@@ -137,8 +152,7 @@ def export(
 ) -> None:
     """Write an image from the registry to a file that docker and podman load."""
     from niximage.cli.contents import export as command
-    from niximage.cli.contents.locate import Places
 
-    places = Places(source.registry, source.bucket, source.platform)
+    places = places_of(source)
     with told():
         command.run(where, places, image, outputs)

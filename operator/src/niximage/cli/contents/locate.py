@@ -18,6 +18,7 @@ from niximage.cli.cluster.connect import in_cluster
 from niximage.cli.cluster.facts import Facts
 from niximage.cli.cluster.options import Where
 from niximage.cli.contents.registry import RegistryReader
+from niximage.cli.contents.through_cluster import ClusterReader
 from niximage.cli.program import program_name
 from niximage.errors import Reason, Retryable, Terminal
 from niximage.image.closure_document import ClosureDocument
@@ -54,6 +55,7 @@ class Places:
     registry: str = ""
     bucket: str = ""
     platform: str = ""
+    through_cluster: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +148,9 @@ def located(
     with ExitStack() as opened:
         found = []
         for each in wanted:
-            url = places.bucket or _registry(each, places)
+            url = "" if places.through_cluster else places.bucket or _registry(each, places)
             if url not in readers:
-                readers[url] = opened.enter_context(_open(url, is_bucket=bool(places.bucket)))
+                readers[url] = opened.enter_context(_open(url, where, places))
             image = _find(readers[url], each)
             if places.platform or not whole:
                 image = _of_platform(image, places.platform or _own_platform())
@@ -156,8 +158,10 @@ def located(
         yield found
 
 
-def _open(url: str, *, is_bucket: bool) -> AbstractContextManager[ImageReader]:
-    return _bucket(url) if is_bucket else RegistryReader(url)
+def _open(url: str, where: Where, places: Places) -> AbstractContextManager[ImageReader]:
+    if places.through_cluster:
+        return ClusterReader(where)
+    return _bucket(url) if places.bucket else RegistryReader(url)
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class RegistryReader:
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
-        self._loop = BackgroundLoop()
+        self.loop = BackgroundLoop()
         self._client: aiohttp.ClientSession | None = None
         self._tokens: dict[str, str] = {}
 
@@ -47,8 +47,12 @@ class RegistryReader:
         return self._url
 
     def __enter__(self) -> Self:
-        self._loop.__enter__()
-        self._client = self._loop.call(_session())
+        self.loop.__enter__()
+        try:
+            self.loop.call(self.open())
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def __exit__(
@@ -57,9 +61,17 @@ class RegistryReader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.loop.call(self.close())
+        self.loop.__exit__(kind, error, trace)
+
+    async def open(self) -> None:
+        """Open what requests go through; in the loop."""
+        self._client = await _session()
+
+    async def close(self) -> None:
+        """Close it."""
         if self._client is not None:
-            self._loop.call(self._client.close())
-        self._loop.__exit__(kind, error, trace)
+            await self._client.close()
 
     def tag(self, repository: str, tag: str) -> str | None:
         """See `ImageReader`."""
@@ -86,31 +98,32 @@ class RegistryReader:
 
     def blob(self, repository: str, digest: str) -> Iterator[bytes]:
         """See `ImageReader`."""
-        pieces = self._pieces(repository, f"blobs/{digest}")
+        pieces = self.pieces(repository, f"blobs/{digest}")
         try:
-            while (piece := self._loop.call(_next(pieces))) is not None:
+            while (piece := self.loop.call(_next(pieces))) is not None:
                 yield piece
         finally:
-            self._loop.call(pieces.aclose())
+            self.loop.call(pieces.aclose())
 
     def _read(self, repository: str, rest: str, accept: str) -> bytes | None:
-        return self._loop.call(self._small(repository, rest, accept))
+        return self.loop.call(self._small(repository, rest, accept))
 
     async def _small(self, repository: str, rest: str, accept: str) -> bytes | None:
         content = bytearray()
         try:
-            async with aclosing(self._pieces(repository, rest, accept)) as pieces:
+            async with aclosing(self.pieces(repository, rest, accept)) as pieces:
                 async for piece in pieces:
                     content += piece
                     if len(content) > MANIFEST_LIMIT:
                         raise _odd(self._url, f"a manifest of more than {MANIFEST_LIMIT} bytes")
-        except _NotThereError:
+        except NoSuchThingError:
             return None
         return bytes(content)
 
-    async def _pieces(
+    async def pieces(
         self, repository: str, rest: str, accept: str = "*/*"
     ) -> AsyncGenerator[bytes, None]:
+        """What the registry answers below `/v2/<repository>/`; in the loop."""
         assert self._client is not None
         url = f"{self._url}/v2/{repository}/{rest}"
         headers = {"Accept": accept, **self._authorization(repository)}
@@ -157,7 +170,7 @@ class RegistryReader:
         self._tokens[repository] = f"Bearer {token}"
 
 
-class _NotThereError(Retryable):
+class NoSuchThingError(Retryable):
     """The registry knows no such thing."""
 
 
@@ -179,7 +192,7 @@ async def _refused(url: str, response: aiohttp.ClientResponse) -> NixImageError:
     message = f"{url} answers {response.status}: {plain_text(text, 300)}"
     match response.status:
         case 404:
-            return _NotThereError(Reason.REFERENCE_NOT_FOUND, message)
+            return NoSuchThingError(Reason.REFERENCE_NOT_FOUND, message)
         case 401 | 403:
             return Terminal(
                 Reason.AUTHENTICATION_FAILED,
@@ -195,8 +208,8 @@ def _silent(url: str, error: Exception) -> Retryable:
     return Retryable(
         Reason.BUCKET_UNAVAILABLE,
         f"the registry {url} does not answer: {plain_text(what, 300)}",
-        hint="Name one that can be reached from here with --registry, for example through "
-        "`kubectl port-forward`, or the bucket itself with --bucket",
+        hint="Add --through-cluster to go by way of the API server, or name a registry that can be "
+        "reached from here with --registry, or the bucket itself with --bucket",
     )
 
 
