@@ -29,7 +29,7 @@ Seen = TypeVar("Seen")
 
 @contextmanager
 def flux(cluster: Cluster, folder: Path) -> Iterator[None]:
-    """The controllers and their CRDs; their logs are in the folder."""
+    """The controllers and their CRDs, which go with them; their logs are in the folder."""
     from integration.conftest import free_port
 
     programs = _programs()
@@ -45,6 +45,8 @@ def flux(cluster: Cluster, folder: Path) -> Iterator[None]:
         "kustomize-controller": ["--requeue-dependency=2s"],
     }
     with ExitStack() as stack:
+        crds = ("--ignore-not-found", "--timeout=50s", "-f", str(programs / "crds"))
+        stack.callback(cluster.do, "delete", *crds)
         for name, flags in own.items():
             stack.enter_context(_running(programs / name, flags, cluster, folder))
         yield
