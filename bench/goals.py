@@ -137,7 +137,8 @@ def _scale(results: Mapping[str, Any]) -> Iterator[Goal]:
         yield f"{name}: a ref is asked for once an interval", f"{asked} times", asked <= most
         met = idle["rss"] <= IDLE_MEMORY
         yield f"{name} take ≤ {IDLE_MEMORY} MiB", f"{idle['rss']:.0f} MiB", met
-    moving = results["moving"]
+    if (moving := results.get("moving")) is None:
+        return
     most = (moving["most_at_once"], moving["most_in_namespace"])
     met = most[0] <= CAPS[0] and most[1] <= CAPS[1]
     yield f"a moved channel: at most {CAPS[0]} builds, {CAPS[1]} in a namespace", f"{most}", met

@@ -96,12 +96,12 @@ class Operator:
                 return
             if plural == PLURAL:
                 key = (body["metadata"]["namespace"], body["metadata"]["name"])
+                for above in self._cache.based_on(key):
+                    self._queue.add(above)  # of a write of ours, too: they learn of it here only
                 if gone:
                     self._cache.drop_image(key, body["metadata"]["uid"])
                 elif not self._cache.put_image(StoredImage.from_json(body)):
                     return  # the echo of a write of ours, or of a list
-                for above in self._cache.based_on(key):
-                    self._queue.add(above)
             else:
                 job = JobView.from_json(body)
                 key = (job.namespace, job.image)
