@@ -2,12 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from integration.controller.conftest import Operator
 from integration.controller.test_operations import ROLE, restricted
+from integration.nix.demo import Demo
+from integration.source.conftest import Server, SmartHandler
+from niximage.api.build import PinnedSource
+from niximage.source.artifact import fetch_artifact
+from support.flux import flux as flux_itself
 from support.flux_objects import flux_crds, flux_status, git_repository
 from support.kubernetes import Cluster, Json, conditions, eventually, nix_build_class, nix_image
 
@@ -153,3 +159,61 @@ def test_without_the_right_to_watch_it_is_polled(
     now = "reconcile.fluxcd.io/requestedAt=now"
     flux.do("annotate", "niximg", "web", "-n", namespace, now)
     operator.job(namespace)
+
+
+@pytest.mark.timeout(1200)  # where the controllers have to be built first
+def test_what_flux_itself_packs_is_what_is_built(
+    no_flux: Cluster, operator: Operator, namespace: str, tmp_path: Path
+) -> None:
+    """Its own source-controller: the URL, the digest and the archive are the real ones."""
+    demo = Demo.make(tmp_path / "served" / "demo.git")
+    with served(demo.path.parent) as url, flux_at_work(no_flux, namespace, tmp_path):
+        operator.stop()
+        operator.start()
+        no_flux.do("create", "-f", "-", given=nix_image(namespace, source=SOURCE, **PATIENT))
+        repository = git_repository(namespace, url=f"{url}/demo.git", ref={"branch": "nixos-26.05"})
+        no_flux.do("create", "-f", "-", given=repository)
+        first = operator.job(namespace)
+        source = PinnedSource.model_validate(request_of(first)["source"])
+        assert source.revision == f"nixos-26.05@sha1:{demo.source.revision}"
+        fetched = fetch_artifact(source, tmp_path / "fetched", timeout=30)
+        assert contents(fetched.path) == contents(demo.check_out(tmp_path / "checked-out"))
+        commit = demo.move("another")
+        now = "reconcile.fluxcd.io/requestedAt=now"
+        no_flux.do("annotate", "gitrepository", "podinfo", "-n", namespace, now)
+        second = operator.job(namespace, other_than=first["metadata"]["uid"])
+        assert request_of(second)["source"]["revision"] == f"nixos-26.05@sha1:{commit}"
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The URL of a server of the repositories in a folder."""
+    server = Server(type("Handler", (SmartHandler,), {"root": folder}))
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+@contextmanager
+def flux_at_work(cluster: Cluster, namespace: str, folder: Path) -> Iterator[None]:
+    """Flux's controllers, which take away what they made before they end."""
+    own = folder / "flux"
+    own.mkdir()
+    with flux_itself(cluster, own):
+        try:
+            yield
+        finally:
+            cluster.do("delete", "gitrepositories", "--all", "-n", namespace, "--timeout=50s")
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, bool]]:
+    """The files below a folder: their bytes, and whether they can be run.
+
+    Flux packs no symbolic links.
+    """
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), bool(path.stat().st_mode & 0o100))
+        for path in files
+    }
