@@ -18,6 +18,7 @@ from niximage.controller.views import (
     CreateJob,
     DeleteJob,
     FindBase,
+    FindJob,
     FindPublished,
     JobState,
     Observed,
@@ -124,8 +125,10 @@ def test_a_job_on_its_way_out_is_waited_for() -> None:
 
 def test_a_job_of_another_object_is_never_taken_for_ours() -> None:
     image = seen(nix_image())
-    observed = observe(jobs=(job(image, owner="u-0"),), source=pinned())
-    decision = decide(image, observed, NOW, SETTINGS)
+    foreign = job(image, owner="u-0")
+    observed = observe(jobs=(foreign,), source=pinned())
+    assert decide(image, observed, NOW, SETTINGS).looks == (FindJob(foreign),)
+    decision = decide(image, replace(observed, in_the_way=foreign), NOW, SETTINGS)
     assert not decision.effects
     assert told(answered(image, decision))["Reconciling"] == "True/ProgressingWithRetry"
 

@@ -42,6 +42,7 @@ from niximage.controller.views import (
     CreateJob,
     DeleteJob,
     FindBase,
+    FindJob,
     FindPublished,
     HideImage,
     JobState,
@@ -238,7 +239,7 @@ def _with_inputs(case: Case, pinned: PinnedSource, source: SourceStatus, inputs:
     if job.state is JobState.DELETING:
         return Decision(status=answers.building(case, source, job), requeue_after=GONE_SOON)
     if job.owner != case.image.metadata.uid:
-        return _taken(case, source, inputs, name)
+        return _taken(case, source, inputs, job)
     if job.state is JobState.LIVE:
         if case.observed.progress is None:
             return Decision(looks=(ReadProgress(job),))
@@ -258,10 +259,13 @@ def _with_inputs(case: Case, pinned: PinnedSource, source: SourceStatus, inputs:
     return _from_bucket(case, pinned, source, inputs, job, told=told)
 
 
-def _taken(case: Case, source: SourceStatus, inputs: str, name: str) -> Decision:
+def _taken(case: Case, source: SourceStatus, inputs: str, job: JobView) -> Decision:
+    """A Job of another object has the name of ours, if the cluster itself says so, too."""
+    if case.observed.in_the_way is None:
+        return Decision(looks=(FindJob(job),))
     taken = Retryable(
         Reason.BUILD_INTERRUPTED,
-        f"the Job {name} belongs to another object",
+        f"the Job {job.name} belongs to another object",
         hint="The build starts when that Job is gone; delete it if nothing needs it",
     )
     return failed(case, taken, source, inputs)
@@ -277,7 +281,7 @@ def _again(
         case JobView(state=JobState.DELETING):
             return Decision(status=answers.building(case, source, job), requeue_after=GONE_SOON)
         case JobView() if job.owner != case.image.metadata.uid:
-            return _taken(case, source, inputs, job.name)
+            return _taken(case, source, inputs, job)
         case JobView():
             return Decision(effects=(DeleteJob(job),))
 

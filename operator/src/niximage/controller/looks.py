@@ -30,6 +30,7 @@ from niximage.controller.turns import Ask, Caps, Turns
 from niximage.controller.views import (
     Absent,
     FindBase,
+    FindJob,
     FindPublished,
     HideImage,
     JobView,
@@ -93,22 +94,31 @@ class Looks:
                 return replace(observed, source=source)
             case FindBase(name):
                 return replace(observed, base=find_base(self._cache, key, name))
+            case TakeTurn():
+                ask = _ask(look, cached, settings, self._turns.now)
+                return replace(observed, turn=self._turns.take(ask, self._cache.all_jobs()))
             case FindPublished(input_hash):
                 found = await self._published(key[0], image.repository, input_hash)
                 return replace(observed, published=found)
+            case MoveTags():
+                return replace(observed, tagged=await self._move_tags(look, image.repository))
+            case RemoveRepository():
+                return replace(observed, removed=await self._remove(look))
+            case ShowImage() | HideImage():
+                return replace(observed, shown=await self._config_map(look, image))
+            case FindJob() | ReadOutcome() | ReadProgress():
+                return await self._at_job(look, observed)
+
+    async def _at_job(
+        self, look: FindJob | ReadOutcome | ReadProgress, observed: Observed
+    ) -> Observed:
+        match look:
+            case FindJob(job):
+                return await self._find_job(job, observed)
             case ReadOutcome(job, log):
                 return await self._outcome(job, observed, log=log)
             case ReadProgress(job):
                 return replace(observed, progress=await self._progress.read(job))
-            case MoveTags():
-                return replace(observed, tagged=await self._move_tags(look, image.repository))
-            case ShowImage() | HideImage():
-                return replace(observed, shown=await self._config_map(look, image))
-            case RemoveRepository():
-                return replace(observed, removed=await self._remove(look))
-            case TakeTurn():
-                ask = _ask(look, cached, settings, self._turns.now)
-                return replace(observed, turn=self._turns.take(ask, self._cache.all_jobs()))
 
     async def _resolved(
         self, image: NixImage, settings: Settings, *, fresh: bool
@@ -163,6 +173,21 @@ class Looks:
         except NixImageError as error:
             return error
         return move
+
+    async def _find_job(self, job: JobView, observed: Observed) -> Observed:
+        """See whether a Job is still there; if it is not, the cache learns of it."""
+        try:
+            found = await self._cluster.get_job(job.namespace, job.name)
+        except NixImageError:
+            return replace(observed, in_the_way=job)
+        there = None if found is None else JobView.from_json(found)
+        if there is None or there.uid != job.uid:
+            self._cache.drop_job(job)
+        if there is not None:
+            self._cache.put_job(there)
+        others = tuple(each for each in observed.jobs if each.name != job.name)
+        jobs = others if there is None else (*others, there)
+        return replace(observed, jobs=jobs, in_the_way=job)
 
     async def _config_map(
         self, look: ShowImage | HideImage, image: NixImage

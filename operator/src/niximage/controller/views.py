@@ -250,6 +250,7 @@ class Observed:
 
     Attributes:
         jobs: all Jobs of the image.
+        in_the_way: the Job of another object that the cluster was asked for.
         policy: why its class cannot be told, or what it asks for that its class does not allow.
         source: the pinned source, or why there is none.
         base: the pinned NixImage below this one, or why there is none.
@@ -267,6 +268,7 @@ class Observed:
 
     jobs: tuple[JobView, ...] = ()
     sharers: tuple[Sharer, ...] = ()
+    in_the_way: JobView | None = None
     policy: ClassWanting | NixImageError | None = None
     source: PinnedSource | NixImageError | None = None
     base: PinnedBase | BaseWanting | NixImageError | None = None
@@ -293,6 +295,13 @@ class FindBase:
     """Find the image of the NixImage that this one is based on."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindJob:
+    """Ask the cluster itself for a Job that is in the way: a watch may have missed its end."""
+
+    job: JobView
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +369,7 @@ class SetFinalizers:
 Look = (
     Resolve
     | FindBase
+    | FindJob
     | FindPublished
     | ReadOutcome
     | ReadProgress
