@@ -81,8 +81,8 @@ def test_a_wide_list_of_all_namespaces_tells_of_layers_and_the_image() -> None:
     lines = plain(image_list([ready()], NOW, wide=True, namespaces=True)).splitlines()
     assert lines[0].split()[0] == "NAMESPACE"
     assert lines[1].startswith("team-a ")
-    assert lines[1].split()[-7:] == [
-        *("12", "31.2", "MB", "30.0", "MB"),
+    assert lines[1].split()[-8:] == [
+        *("-", "12", "31.2", "MB", "30.0", "MB"),
         "https://example.org/set.git@refs/heads/main",
         f"127.0.0.1:5000/team-a/web@{DIGEST}",
     ]

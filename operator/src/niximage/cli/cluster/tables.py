@@ -35,7 +35,7 @@ def image_list(
     if namespaces:
         columns.insert(0, "NAMESPACE")
     if wide:
-        columns += ["LAYERS", "SIZE", "REUSED", "SOURCE", "IMAGE"]
+        columns += ["PLATFORMS", "LAYERS", "SIZE", "REUSED", "SOURCE", "IMAGE"]
     rows = [
         [
             *([image.namespace] if namespaces else []),
@@ -112,9 +112,10 @@ def one_line(image: Facts) -> str:
 def _wide(image: Facts) -> list[Cell]:
     artifact, source = image.status.artifact, image.status.source
     where = f"{source.url}@{source.ref}".rstrip("@") if source is not None else "-"
-    counts = ["-", "-", "-"]
+    counts = ["-", "-", "-", "-"]
     if artifact is not None:
-        counts = [str(artifact.layers), size(artifact.size), size(artifact.reused_size)]
+        platforms = ",".join(artifact.platforms) or "-"
+        counts = [platforms, str(artifact.layers), size(artifact.size), size(artifact.reused_size)]
     return [*counts, where, image.status.image or "-"]
 
 
