@@ -6,12 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 import yaml
 
 from e2e.conftest import PROJECT, Node
-from niximage.bucket import open_store
-from niximage.bucket.logs import read_log
 from support.kubernetes import Json, nix_image
 
 HELLO: Json = yaml.safe_load((PROJECT / "examples" / "hello.yaml").read_text())
@@ -26,31 +23,10 @@ def test_from_apply_to_a_running_pod(node: Node, namespace: str) -> None:
     image = node.ready(namespace)
     reference = image["status"]["image"]
     assert reference == f"{node.registry}/{namespace}/web@{image['status']['digest']}"
+    (build,) = image["status"]["history"]
+    assert build["log"] == f"niximage/v1/logs/{namespace}/{build['id']}.gz", "its log is kept"
     assert "Hello" in node.output(namespace, reference)
     assert "Hello" in node.output(namespace, reference, "/bin/hello")
-
-
-def test_the_log_of_a_build_is_kept_in_the_bucket(
-    node: Node, namespace: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    node.apply(in_namespace(HELLO, namespace))
-    (build,) = node.ready(namespace)["status"]["history"]
-    operator = node.cluster.get("deployment", "niximage-operator", "niximage-system")
-    assert operator is not None
-    (container,) = operator["spec"]["template"]["spec"]["containers"]
-    told = {each["name"]: each.get("value", "") for each in container["env"]}
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", told["STORAGE_EMULATOR_HOST"])
-    store = open_store(told["NIXIMAGE_BUCKET"])
-    try:
-        text = read_log(store, build["log"])
-    finally:
-        store.close()
-    assert text is not None
-    before, _, after = text.partition("==> publish\n")
-    assert before.startswith("==> build\n")
-    assert "hello" in before
-    assert f"{namespace}/web@{build['digest']}" in after
-    assert '{"niximage": "progress"' not in text
 
 
 def test_kubectl_shows_what_matters(node: Node, namespace: str) -> None:
