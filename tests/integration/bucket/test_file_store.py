@@ -113,6 +113,17 @@ def test_what_killed_writers_left_in_the_spool_goes(
     assert list(spool.iterdir()) == [living]
 
 
+def test_a_clock_that_is_ahead_makes_no_living_file_look_dead(
+    folder_store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    living = folder_store.spool(tmp_path) / "living"
+    living.write_bytes(b"half of a laye")
+    ahead = time.time() + 10 * DEAD_AFTER
+    monkeypatch.setattr(time, "time", lambda: ahead)
+    folder_store.spool(tmp_path)
+    assert living.exists()
+
+
 def test_a_missing_folder_cannot_be_listed_but_is_made_by_writing(folder_store: FileStore) -> None:
     with pytest.raises(Retryable, match="the folder is not there") as caught:
         list(folder_store.list(""))

@@ -122,8 +122,9 @@ class FileStore:
         folder = self.root / TEMPORARY
         with self._told("write", TEMPORARY):
             self._make_folder(folder)
+            before = _clock(folder) - DEAD_AFTER
             for path in folder.iterdir():
-                _remove_if_dead(path)
+                _remove_if_dead(path, before)
         return folder
 
     def replace(self, key: str, content: bytes, *, seen: ObjectStat | None = None) -> bool:
@@ -310,10 +311,19 @@ def _settle(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _remove_if_dead(path: Path) -> None:
+def _clock(folder: Path) -> float:
+    """The time that files of a folder get: the earlier of our clock and its file system's own.
+
+    The two may be of different machines, and neither may make a living file look dead.
+    """
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        return min(time.time(), os.fstat(probe.fileno()).st_mtime)
+
+
+def _remove_if_dead(path: Path, before: float) -> None:
     """Remove a file that a writer left which was killed: a living one has written since."""
     with contextlib.suppress(*_ABSENT):
-        if path.stat().st_mtime < time.time() - DEAD_AFTER:
+        if path.stat().st_mtime < before:
             path.unlink()
 
 
