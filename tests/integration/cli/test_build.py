@@ -320,7 +320,10 @@ def test_a_private_source_without_its_keys_says_how_to_give_them(
             {"sourceRef": {"kind": "GitRepository", "name": "podinfo"}},
             "is the GitRepository/podinfo of a cluster, and none is asked",
         ),
-        ({"volume": {"claimName": "packages"}}, "is on the volume packages of a cluster"),
+        (
+            {"volume": {"claimName": "packages"}},
+            "is the PersistentVolumeClaim/packages of a cluster, and none is asked",
+        ),
     ],
 )
 def test_a_source_of_a_cluster_says_how_to_do_without(

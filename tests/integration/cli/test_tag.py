@@ -74,6 +74,15 @@ def test_a_source_that_moves_is_told(niximage: Niximage, demo: Demo) -> None:
     assert f"moves: this names the image at {demo.source.revision}" in done.stderr
 
 
+def test_what_a_volume_s_content_is_called_is_known_here(niximage: Niximage) -> None:
+    volume = {"claimName": "packages", "revision": "first"}
+    file = write(niximage.home, source={"volume": volume})
+    document = json.loads(tag(niximage, "-f", file, "--json"))
+    assert (document["revision"], document["moves"]) == ("first", False)
+    write(niximage.home, source={"volume": {**volume, "revision": "second"}})
+    assert tag(niximage, "-f", file) != document["image"]
+
+
 def test_a_base_without_its_digest_is_asked_for(niximage: Niximage) -> None:
     file = write(niximage.home, base={"niximage": {"name": "base"}})
     done = niximage.run("tag", "-f", file)

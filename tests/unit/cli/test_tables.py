@@ -77,6 +77,12 @@ def test_a_list_tells_state_revision_digest_and_ages() -> None:
     assert lines[1].split() == [*cells]
 
 
+def test_a_wide_list_tells_of_a_source_that_has_no_url() -> None:
+    volume = {**SOURCE, "url": "", "ref": "PersistentVolumeClaim/packages", "revision": "0"}
+    lines = plain(image_list([ready(source=volume)], NOW, wide=True)).splitlines()
+    assert lines[1].split()[-2] == "PersistentVolumeClaim/packages"
+
+
 def test_a_wide_list_of_all_namespaces_tells_of_layers_and_the_image() -> None:
     lines = plain(image_list([ready()], NOW, wide=True, namespaces=True)).splitlines()
     assert lines[0].split()[0] == "NAMESPACE"

@@ -13,7 +13,7 @@ from pydantic import Field
 from niximage.api.build import TIME_LIMIT, BuildRequest, PinnedSource, Strict, read_message
 from niximage.api.canonical import canonical_json
 from niximage.builder.progress import Say, silent, timed
-from niximage.errors import Reason, Retryable
+from niximage.errors import Reason, Retryable, Terminal
 from niximage.source.artifact import fetch_artifact
 from niximage.source.credentials import Credentials
 from niximage.source.fetch import Fetched, fetch, inside
@@ -60,6 +60,12 @@ def bring_source(
         match source.kind:
             case "folder" if allow_file:
                 return copy_folder(source, folder)
+            case "volume":
+                raise Terminal(
+                    Reason.INVALID_SPEC,
+                    f"the source is the {source.ref} of a cluster, and none is asked",
+                    hint="Add --source FOLDER with what lies on it",
+                )
             case "artifact":
                 return fetch_artifact(source, folder, timeout=timeout)
             case _:

@@ -45,7 +45,9 @@ def run(options: Options, *, bucket: str, outputs: list[str], as_json: bool) -> 
         target = wanted(options)
         for file in files:
             check_output(file, target.image.spec.platforms)
-        account(f"{shown_url(target.source.url)} is at {target.source.revision}")
+        account(
+            f"{shown_url(target.source.url) or target.source.ref} is at {target.source.revision}"
+        )
         result = build_image(
             target.image,
             target.source,

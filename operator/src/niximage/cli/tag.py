@@ -24,7 +24,7 @@ def run(options: Options, *, registry: str, as_json: bool) -> None:
     target = wanted(options)
     inputs = input_hash(target.image, target.source, target.base)
     repository = f"{registry}/{target.image.repository}" if registry else target.image.repository
-    moves = bool(target.source.ref)
+    moves = target.source.kind == "git" and bool(target.source.ref)
     if as_json:
         document = {
             "image": f"{repository}:{inputs}",

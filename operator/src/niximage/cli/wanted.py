@@ -107,11 +107,6 @@ def wanted(options: Options) -> Wanted:
             f"the file's source is the {flux} of a cluster, and none is asked",
             "Add --source FOLDER with a checkout of what it follows",
         )
-    if (volume := image.spec.source.volume) is not None:
-        raise _usage(
-            f"the file's source is on the volume {volume.claim_name} of a cluster",
-            "Add --source FOLDER with what lies on it",
-        )
     credentials = source_credentials(options, image.spec.source.secret)
     source = asyncio.run(
         resolve(

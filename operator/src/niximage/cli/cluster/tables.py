@@ -68,7 +68,7 @@ def image_status(
     ]
     if status.source is not None:
         source = status.source
-        where = f"{source.url} {source.ref}".rstrip()
+        where = f"{source.url} {source.ref}".strip()
         since = age(source.resolved_time, now)
         lines.append(("Source:", f"{where} at {source.revision}, since {since}"))
     if status.artifact is not None:
@@ -111,7 +111,7 @@ def one_line(image: Facts) -> str:
 
 def _wide(image: Facts) -> list[Cell]:
     artifact, source = image.status.artifact, image.status.source
-    where = f"{source.url}@{source.ref}".rstrip("@") if source is not None else "-"
+    where = f"{source.url}@{source.ref}".strip("@") if source is not None else "-"
     counts = ["-", "-", "-", "-"]
     if artifact is not None:
         platforms = ",".join(artifact.platforms) or "-"
