@@ -56,10 +56,11 @@ def test_a_bucket_that_is_away_at_the_start_is_told_and_waited_for(
             with error:
                 return f"{error.code} {error.read().decode()}"
 
-    eventually("it lists all the same", lambda: "listed" in operator.log.read_text())
-    assert get("/healthz") == "ok", "a restart would not help"
-    assert get("/readyz").startswith(f"503 not ready: the bucket {bucket.as_uri()} cannot be used")
+    words = f"503 not ready: the bucket {bucket.as_uri()} cannot be used"
+    said = lambda: get("/readyz").startswith(words)  # noqa: E731 (one use)
+    eventually("it lists all the same, and is not ready", said, log=operator.log)
     assert "the folder is not there" in get("/readyz")
+    assert get("/healthz") == "ok", "a restart would not help"
     (tmp_path / "elsewhere").rename(bucket)
     eventually("it is ready", lambda: get("/readyz") == "ok", log=operator.log)
     assert operator.log.read_text().count("cannot be used") == 1
