@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from integration.builder.images import Folder, nix_image
-from integration.nix.caches import CacheServer, SigningKey, copy_to_cache, narinfo_file, serving
+from integration.nix.caches import (
+    CacheServer,
+    SigningKey,
+    copy_to_cache,
+    file_size,
+    narinfo_file,
+    serving,
+)
 from integration.nix.demo import SYSTEM
 from niximage.api.build import PublishResult
 from niximage.builder.local import build_image
@@ -148,5 +155,4 @@ class Cached:
 
     def nar_size(self, server: CacheServer, *names: str) -> int:
         """Bytes of outputs' NARs as the cache has them."""
-        texts = [narinfo_file(server.folder, self.paths[name]).read_text() for name in names]
-        return sum(int(text.partition("FileSize: ")[2].split("\n")[0]) for text in texts)
+        return sum(file_size(server.folder, self.paths[name]) for name in names)

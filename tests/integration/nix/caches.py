@@ -59,6 +59,12 @@ def register(path: str, nar_hash: str, nar_size: int, references: Sequence[str] 
     subprocess.run(["nix-store", "--load-db"], input=text.encode(), check=True, timeout=30)
 
 
+def file_size(folder: Path, path: str) -> int:
+    """Bytes of a store path's NAR as a cache has it."""
+    text = narinfo_file(folder, path).read_text()
+    return int(text.partition("FileSize: ")[2].partition("\n")[0])
+
+
 def narinfo_file(folder: Path, path: str) -> Path:
     """The narinfo of a store path in a cache's folder."""
     return folder / f"{path[11:43]}.narinfo"
