@@ -36,6 +36,11 @@ class Cluster:
         self._kubectl = kubectl
         self.kubeconfig = kubeconfig
 
+    @property
+    def programs(self) -> Path:
+        """The folder with kubectl and what was built with it."""
+        return self._kubectl.parent
+
     def run(self, *args: str, given: Any = None) -> subprocess.CompletedProcess[str]:
         """Run kubectl; the caller looks at the exit code."""
         return subprocess.run(
