@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from niximage.controller.client import Conflict, NotThere
+from niximage.controller.connection import Conflict, NotThere
 from niximage.controller.lease import DURATION, MARGIN, Lease
 from niximage.errors import Reason, Retryable
 

@@ -7,7 +7,7 @@ import pytest
 
 from niximage.api.build import PinnedSource
 from niximage.api.source import Source
-from niximage.controller.client import NotAllowed, NotThere
+from niximage.controller.connection import NotAllowed, NotThere
 from niximage.controller.origins import Origins, not_granted
 from niximage.controller.resolver import Question
 from niximage.errors import NixImageError, Reason, Retryable

@@ -14,8 +14,8 @@ from typing import Any
 from niximage.api.build import BuildFailure, BuildRequest, PinnedSource, PublishResult
 from niximage.bucket.remove import Removed
 from niximage.controller.cache import Cache
-from niximage.controller.client import Conflict, NotThere
 from niximage.controller.config_map import ConfigMaps
+from niximage.controller.connection import Conflict, NotThere
 from niximage.controller.looks import Looks
 from niximage.controller.metrics import Metrics
 from niximage.controller.progress import ProgressReader

@@ -19,7 +19,8 @@ from niximage.bucket.remove import Removed
 from niximage.controller.answers import invalid
 from niximage.controller.cache import Cache
 from niximage.controller.classes import denied, find_class, with_class, without_data
-from niximage.controller.client import Cluster, Conflict, NotThere, Refused
+from niximage.controller.client import Cluster
+from niximage.controller.connection import Conflict, NotThere, Refused
 from niximage.controller.decide import decide
 from niximage.controller.events import Happened, event_manifest, happened, removed
 from niximage.controller.job import job_manifest

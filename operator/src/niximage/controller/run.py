@@ -18,8 +18,9 @@ from niximage.api.source import Source
 from niximage.bucket.check import check_bucket
 from niximage.bucket.store import ObjectStore
 from niximage.controller.cache import Cache
-from niximage.controller.client import ApiServer, Conflict, NotThere
+from niximage.controller.client import ApiServer
 from niximage.controller.config_map import ConfigMaps
+from niximage.controller.connection import Conflict, NotThere
 from niximage.controller.health import Health, serve_health
 from niximage.controller.informer import watch
 from niximage.controller.lease import Lease

@@ -14,7 +14,7 @@ from niximage.cli.cluster.connect import Here, in_cluster
 from niximage.cli.cluster.facts import Facts
 from niximage.cli.cluster.options import Step, Where
 from niximage.cli.program import program_name
-from niximage.controller.client import NotThere
+from niximage.controller.connection import NotThere
 from niximage.controller.pod import BUILD, PUBLISH
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 
