@@ -185,6 +185,8 @@ def write_kubelet_configuration(instance: Instance) -> None:
         "podLogsDir": str(instance.state / "pods"),
         "volumePluginDir": str(instance.state / "volume-plugins"),
         "serializeImagePulls": False,
+        "podPidsLimit": 512,  # nothing else stops a fork bomb
+        "volumeStatsAggPeriod": "15s",  # how soon a volume that is too large is seen
         # loaded images can be had from nowhere else: never collect them, however full the disk
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%"},
