@@ -173,12 +173,14 @@ class FaultProxy:
 
     async def _close(self) -> None:
         await self._stop_listening()
-        if self._session is not None:
-            await self._session.close()
         left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+            # aiohttp closes TLS behind our back; its documentation asks for this grace.
+            await asyncio.sleep(0.25)
 
     async def _listen(self) -> None:
         app = web.Application(client_max_size=_LIMIT)
