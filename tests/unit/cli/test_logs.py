@@ -1,10 +1,12 @@
-"""Logs on a terminal: what a build writes is shown, and steers nothing."""
+"""Logs for people: what a build writes is shown, and steers nothing."""
 
 import codecs
 
 import pytest
 
-from niximage.cli.cluster.logs import printable
+from niximage.cli.cluster.logs import printable, steps_of, without_progress
+
+PROGRESS = b'{"niximage": "progress", "phase": "pack", "done": 0, "total": 1, "message": ""}'
 
 HOSTILE = "a\x1b[2Jb\x1b]0;title\x07c\x9b31md\re\u202ef\tg\nä"
 
@@ -16,3 +18,26 @@ def test_control_characters_never_reach_a_terminal(width: int) -> None:
     pieces = (data[start : start + width] for start in range(0, len(data), width))
     shown = b"".join(printable(decoder, piece) for piece in pieces).decode()
     assert shown == "a[2Jb]0;titlec31mdef\tg\nä"
+
+
+@pytest.mark.parametrize("width", [1, 7, 1000])
+def test_lines_for_the_operator_are_left_out_however_they_are_cut(width: int) -> None:
+    data = b"one\n" + PROGRESS + b"\ntwo\n" + PROGRESS + b"\nlast, without an end"
+    shown, held = b"", b""
+    for start in range(0, len(data), width):
+        part, held = without_progress(held, data[start : start + width])
+        shown += part
+    assert shown + held == b"one\ntwo\nlast, without an end"
+
+
+def test_a_line_without_end_is_not_held_for_ever() -> None:
+    shown, held = without_progress(PROGRESS, b"x" * 10_000)
+    assert shown == PROGRESS + b"x" * 10_000
+    assert held == b""
+
+
+def test_the_steps_are_those_of_the_pod() -> None:
+    init = [{"name": "fetch"}, {"name": "proxy"}, {"name": "build"}]
+    spec = {"initContainers": init, "containers": [{"name": "publish"}]}
+    assert steps_of({"spec": spec}) == ["fetch", "build", "publish"]
+    assert steps_of({}) == []

@@ -15,11 +15,15 @@ from niximage.cli.cluster.facts import Facts
 from niximage.cli.cluster.options import Step, Where
 from niximage.cli.program import program_name
 from niximage.controller.connection import NotThere
-from niximage.controller.pod import BUILD, PUBLISH
+from niximage.controller.pod import BUILD, FETCH, PUBLISH
+from niximage.controller.progress import MARK
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 
 START_PATIENCE: Final = 600.0  # seconds for a pod to begin a step that is followed
 LOOK_EVERY: Final = 1.0  # seconds
+
+_MARK: Final = MARK.encode()
+_HELD: Final = 4096  # bytes of a line of progress; a longer one is none
 
 Json = dict[str, Any]
 
@@ -40,7 +44,8 @@ def run(where: Where, name: str, *, follow: bool, step: Step | None, bucket: str
     """
     kept = in_cluster(where, lambda here: _logs(here, name, follow=follow, step=step))
     if kept is not None:
-        sys.stdout.write(_of_bucket(kept, bucket))
+        shown, _ = without_progress(b"", _of_bucket(kept, bucket).encode())
+        sys.stdout.buffer.write(shown)
 
 
 def newest_job(jobs: list[Json]) -> Json | None:
@@ -58,6 +63,31 @@ def has_begun(pod: Json, step: str) -> bool | None:
     return None if status.get("phase") in {"Succeeded", "Failed"} else False
 
 
+def steps_of(pod: Json) -> list[str]:
+    """The steps that a build's pod has, in their order. Pure."""
+    spec = pod.get("spec") or {}
+    containers = (*(spec.get("initContainers") or []), *(spec.get("containers") or []))
+    return [each["name"] for each in containers if each["name"] in {FETCH, BUILD, PUBLISH}]
+
+
+def without_progress(held: bytes, piece: bytes) -> tuple[bytes, bytes]:
+    """What to show of a log's next piece, without the lines that tell the operator of progress.
+
+    Pure.
+
+    Args:
+        held: the begin of a line that was not shown yet.
+        piece: what came now.
+
+    Returns:
+        What to show, and what to hold until its line has ended: what may be such a line.
+    """
+    *whole, last = (held + piece).split(b"\n")
+    shown = b"".join(line + b"\n" for line in whole if not line.startswith(_MARK))
+    may_be = last.startswith(_MARK) or _MARK.startswith(last)
+    return (shown, last) if may_be and len(last) <= _HELD else (shown + last, b"")
+
+
 async def _logs(here: Here, name: str, *, follow: bool, step: Step | None) -> Facts | None:
     """Write the log of a pod; the image where no pod is left."""
     image = Facts.of(await here.image(name))
@@ -66,7 +96,7 @@ async def _logs(here: Here, name: str, *, follow: bool, step: Step | None) -> Fa
         if not follow:
             return image
         await _pause(end, f"no build of {name} started")
-    for container in (BUILD, PUBLISH) if step is None else (step.value,):
+    for container in steps_of(pod) if step is None else (step.value,):
         while not (begun := has_begun(pod, container)):
             if begun is None or not follow:
                 break
@@ -95,12 +125,16 @@ def printable(decoder: codecs.IncrementalDecoder, piece: bytes) -> bytes:
 async def _copy(here: Here, pod: str, container: str, *, follow: bool) -> None:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     is_terminal = sys.stdout.isatty()
+    held = b""
     try:
         log = here.api.follow_log(here.namespace, pod, container, follow=follow)
         async with aclosing(log) as pieces:
             async for piece in pieces:
-                sys.stdout.buffer.write(printable(decoder, piece) if is_terminal else piece)
+                shown, held = without_progress(held, piece)
+                sys.stdout.buffer.write(printable(decoder, shown) if is_terminal else shown)
                 sys.stdout.buffer.flush()
+        if not held.startswith(_MARK):
+            sys.stdout.buffer.write(held)
     except NotThere:
         return  # deleted meanwhile, with its log
 

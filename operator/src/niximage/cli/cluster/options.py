@@ -49,6 +49,7 @@ class Document(enum.StrEnum):
 class Step(enum.StrEnum):
     """A container of a build's pod."""
 
+    FETCH = "fetch"
     BUILD = "build"
     PUBLISH = "publish"
 
