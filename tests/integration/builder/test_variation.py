@@ -23,6 +23,7 @@ FILES = [
 # second argument says. It is the owner of all that we own, under another number.
 OTHER = """
 mount -t tmpfs -o mode=755 tmpfs /nix
+mount -t tmpfs tmpfs /dev/shm  # faketime fails where one of its process number was killed before
 umask 077
 exec unshare --user --map-user=daemon --map-group=daemon taskset --cpu-list 0 "$@"
 """
