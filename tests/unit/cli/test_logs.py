@@ -4,7 +4,7 @@ import codecs
 
 import pytest
 
-from niximage.cli.cluster.logs import printable, steps_of, without_progress
+from niximage.cli.cluster.logs import printable, rest, steps_of, without_progress
 
 PROGRESS = b'{"niximage": "progress", "phase": "pack", "done": 0, "total": 1, "message": ""}'
 
@@ -34,6 +34,10 @@ def test_a_line_without_end_is_not_held_for_ever() -> None:
     shown, held = without_progress(PROGRESS, b"x" * 10_000)
     assert shown == PROGRESS + b"x" * 10_000
     assert held == b""
+
+
+def test_nothing_but_progress_is_lost_where_a_log_ends() -> None:
+    assert [rest(without_progress(b"", end)[1]) for end in (b"one\n{", PROGRESS)] == [b"{", b""]
 
 
 def test_the_steps_are_those_of_the_pod() -> None:

@@ -44,8 +44,8 @@ def run(where: Where, name: str, *, follow: bool, step: Step | None, bucket: str
     """
     kept = in_cluster(where, lambda here: _logs(here, name, follow=follow, step=step))
     if kept is not None:
-        shown, _ = without_progress(b"", _of_bucket(kept, bucket).encode())
-        sys.stdout.buffer.write(shown)
+        shown, held = without_progress(b"", _of_bucket(kept, bucket).encode())
+        sys.stdout.buffer.write(shown + rest(held))
 
 
 def newest_job(jobs: list[Json]) -> Json | None:
@@ -86,6 +86,11 @@ def without_progress(held: bytes, piece: bytes) -> tuple[bytes, bytes]:
     shown = b"".join(line + b"\n" for line in whole if not line.startswith(_MARK))
     may_be = last.startswith(_MARK) or _MARK.startswith(last)
     return (shown, last) if may_be and len(last) <= _HELD else (shown + last, b"")
+
+
+def rest(held: bytes) -> bytes:
+    """What to show of what was held when a log has ended. Pure."""
+    return b"" if held.startswith(_MARK) else held
 
 
 async def _logs(here: Here, name: str, *, follow: bool, step: Step | None) -> Facts | None:
@@ -133,8 +138,7 @@ async def _copy(here: Here, pod: str, container: str, *, follow: bool) -> None:
                 shown, held = without_progress(held, piece)
                 sys.stdout.buffer.write(printable(decoder, shown) if is_terminal else shown)
                 sys.stdout.buffer.flush()
-        if not held.startswith(_MARK):
-            sys.stdout.buffer.write(held)
+        sys.stdout.buffer.write(rest(held))
     except NotThere:
         return  # deleted meanwhile, with its log
 
