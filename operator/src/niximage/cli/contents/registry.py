@@ -61,8 +61,10 @@ class RegistryReader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.loop.call(self.close())
-        self.loop.__exit__(kind, error, trace)
+        try:
+            self.loop.call(self.close())
+        finally:
+            self.loop.__exit__(kind, error, trace)
 
     async def open(self) -> None:
         """Open what requests go through; in the loop."""
