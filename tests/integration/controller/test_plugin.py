@@ -21,7 +21,7 @@ from niximage.bucket.logs import save_log
 from niximage.cli.app import app
 from niximage.errors import EXIT_RETRYABLE, EXIT_TERMINAL, Reason, Terminal
 from niximage.gateway import Options
-from support.kubernetes import Cluster, nix_image
+from support.kubernetes import Cluster, eventually, nix_image
 
 PROGRAMS: Final = Path(sys.executable).parent
 DIGEST: Final = "sha256:" + "ab" * 32
@@ -157,7 +157,7 @@ def test_what_is_wrong_is_told_with_what_to_do(
     assert "Expected object with name none in" in context.stderr
     missing = plugin.run("logs", "web")
     assert missing.exit_code == EXIT_TERMINAL
-    assert "no build of web has a pod any more" in missing.stderr
+    assert "no build of web has begun; it is Pending: the operator has not seen" in missing.stderr
     assert plugin.run("reconcile", "web", "--timeout", "soon").exit_code == EXIT_TERMINAL
 
 
@@ -190,6 +190,13 @@ def test_requests_are_answered_waited_for_and_taken_back(
     cluster = operator.cluster
     cluster.do("create", "-f", "-", given=nix_image(namespace))
     first = operator.job(namespace)
+    eventually("the Job's pod", lambda: cluster.list("pods", namespace) or None)
+    early = plugin.run("logs", "web", "--step", "build")
+    assert early.exit_code == EXIT_RETRYABLE
+    assert "Wait for it with --follow" in early.stderr
+    absent = plugin.run("logs", "web", "--step", "fetch")
+    assert absent.exit_code == EXIT_TERMINAL
+    assert "is none of its steps, which are build and publish" in absent.stderr
     assert "stopped " + first["metadata"]["name"] in plugin.do("cancel", "web")
     operator.image(namespace, lambda i: i["spec"].get("suspend"))
     refused = plugin.run("reconcile", "web")
@@ -229,7 +236,8 @@ def test_the_log_of_a_build_whose_pod_is_gone_comes_from_the_bucket(
     plugin: Plugin, cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:
     store = open_store(tmp_path.as_uri())
-    key = save_log(store, namespace, "0b0dd1b2", "evaluated\npublished\n")
+    kept = "==> build\nevaluated\n==> publish\npublished\n"
+    key = save_log(store, namespace, "0b0dd1b2", kept)
     build = {
         "id": "0b0dd1b2",
         "jobName": "web-1",
@@ -242,7 +250,12 @@ def test_the_log_of_a_build_whose_pod_is_gone_comes_from_the_bucket(
     }
     cluster.do("create", "-f", "-", given=nix_image(namespace))
     cluster.set_status("niximage", "web", namespace, ready_status(history=[build]))
-    assert plugin.do("logs", "web", "--bucket", tmp_path.as_uri()) == "evaluated\npublished\n"
+    bucket = ("--bucket", tmp_path.as_uri())
+    assert plugin.do("logs", "web", *bucket) == kept
+    assert plugin.do("logs", "web", "--step", "publish", *bucket) == "published\n"
+    missing = plugin.run("logs", "web", "--step", "fetch", *bucket)
+    assert missing.exit_code == EXIT_TERMINAL
+    assert "the step fetch did not run" in missing.stderr
     unknown = plugin.run("logs", "web")
     assert unknown.exit_code == EXIT_TERMINAL
     assert f"its log is in the bucket as {key}" in unknown.stderr

@@ -4,7 +4,7 @@ import codecs
 
 import pytest
 
-from niximage.cli.cluster.logs import printable, rest, steps_of, without_progress
+from niximage.cli.cluster.logs import of_step, printable, rest, steps_of, without_progress
 
 PROGRESS = b'{"niximage": "progress", "phase": "pack", "done": 0, "total": 1, "message": ""}'
 
@@ -45,3 +45,12 @@ def test_the_steps_are_those_of_the_pod() -> None:
     spec = {"initContainers": init, "containers": [{"name": "publish"}]}
     assert steps_of({"spec": spec}) == ["fetch", "build", "publish"]
     assert steps_of({}) == []
+
+
+def test_one_step_is_cut_out_of_a_kept_log() -> None:
+    text = "==> build\nevaluated\n==> publish\nforged\n==> publish\npublished\n"
+    assert of_step(text, "build") == "evaluated\n==> publish\nforged\n"
+    assert of_step(text, "publish") == "published\n"
+    assert of_step(text, "fetch") is None
+    assert of_step("==> fetch\ncopied\n==> build\nbad\n", "fetch") == "copied\n"
+    assert of_step("==> build\nbad\n", "publish") is None

@@ -39,12 +39,17 @@ def run(where: Where, name: str, *, follow: bool, step: Step | None, bucket: str
         bucket: where logs are kept of builds whose pods are gone; "" for nowhere.
 
     Raises:
-        Terminal: there is no such image, or no build of it has a pod any more.
-        Retryable: the API server does not answer.
+        Terminal: there is no such image, no build of it has a pod any more, or it has no such
+            step or never began it.
+        Retryable: the API server does not answer, or what is asked for has not begun.
     """
     kept = in_cluster(where, lambda here: _logs(here, name, follow=follow, step=step))
     if kept is not None:
-        shown, held = without_progress(b"", _of_bucket(kept, bucket).encode())
+        text = _of_bucket(kept, bucket)
+        part = text if step is None else of_step(text, step)
+        if part is None:
+            raise _no_step(name, str(step), "did not run")
+        shown, held = without_progress(b"", part.encode())
         sys.stdout.buffer.write(shown + rest(held))
 
 
@@ -68,6 +73,21 @@ def steps_of(pod: Json) -> list[str]:
     spec = pod.get("spec") or {}
     containers = (*(spec.get("initContainers") or []), *(spec.get("containers") or []))
     return [each["name"] for each in containers if each["name"] in {FETCH, BUILD, PUBLISH}]
+
+
+def of_step(text: str, step: str) -> str | None:
+    """One step's part of a log that the bucket keeps; None where it did not run. Pure."""
+    # What tenants wrote is in `build`: a line like a title there is none.
+    titles = {
+        FETCH: 0 if text.startswith(f"==> {FETCH}\n") else -1,
+        BUILD: text.find(f"==> {BUILD}\n"),
+        PUBLISH: text.rfind(f"\n==> {PUBLISH}\n") + 1 or -1,
+    }
+    begin = titles[step]
+    if begin < 0:
+        return None
+    end = min((place for place in titles.values() if place > begin), default=len(text))
+    return text[begin:end].partition("\n")[2]
 
 
 def without_progress(held: bytes, piece: bytes) -> tuple[bytes, bytes]:
@@ -101,14 +121,21 @@ async def _logs(here: Here, name: str, *, follow: bool, step: Step | None) -> Fa
         if not follow:
             return image
         await _pause(end, f"no build of {name} started")
-    for container in steps_of(pod) if step is None else (step.value,):
+    steps = steps_of(pod)
+    if step is not None and step not in steps:
+        raise _no_step(name, step, f"is none of its steps, which are {' and '.join(steps)}")
+    copied, begun = False, None
+    for container in steps if step is None else (step.value,):
         while not (begun := has_begun(pod, container)):
             if begun is None or not follow:
                 break
             await _pause(end, f"the step {container} of {name} did not start")
             pod = await _pod(here, name) or pod
         if begun:
+            copied = True
             await _copy(here, pod["metadata"]["name"], container, follow=follow)
+    if not copied:
+        raise _not_begun(name, step, never=begun is None)
     return None
 
 
@@ -153,6 +180,26 @@ async def _pause(end: float, what: str) -> None:
     await asyncio.sleep(LOOK_EVERY)
 
 
+def _no_step(name: str, step: str, what: str) -> Terminal:
+    hint = "Leave --step out to see all of them"
+    if step == FETCH:
+        hint = f"Only private sources and volumes need it. {hint}"
+    return Terminal(
+        Reason.REFERENCE_NOT_FOUND, f"the build of {name}: the step {step} {what}", hint=hint
+    )
+
+
+def _not_begun(name: str, step: str | None, *, never: bool) -> NixImageError:
+    what = f"the build of {name}: {'no step' if step is None else f'the step {step}'}"
+    see = f"{program_name()} status {name}"
+    if never:
+        verb = "ever ran" if step is None else "never ran"
+        return Terminal(Reason.REFERENCE_NOT_FOUND, f"{what} {verb}", hint=f"See why: {see}")
+    verb = "has begun" if step is None else "has not begun"
+    hint = f"Wait for it with --follow, or see what it waits for: {see}"
+    return Retryable(Reason.BUILDING, f"{what} {verb}", hint=hint)
+
+
 def _of_bucket(image: Facts, bucket: str) -> str:
     """The log of the latest build that ended, as the bucket keeps it."""
     key = next((build.log for build in image.status.history if build.log), None)
@@ -171,11 +218,16 @@ def _of_bucket(image: Facts, bucket: str) -> str:
 def _no_pod(image: Facts, key: str | None) -> NixImageError:
     failure = image.status.failure
     message = f"no build of {image.name} has a pod any more"
+    if image.status.current_build is not None:
+        hint = f"Wait for it with --follow, or see: {program_name()} status {image.name}"
+        return Retryable(Reason.BUILDING, f"the build of {image.name} has no pod yet", hint=hint)
+    if not image.status.history and failure is None:
+        message = f"no build of {image.name} has begun; it is {': '.join(image.word)}"
     if key is not None:
         message += f"; its log is in the bucket as {key}"
         hint = "Name the bucket: --bucket gs://… or file:///…"
     else:
-        hint = f"Follow the next one: {program_name()} logs -f {image.name}"
+        hint = f"Wait for the next one: {program_name()} logs -f {image.name}"
     if failure is not None and failure.log_tail:
         message += "; the status keeps the end of the last failure's log"
     return Terminal(
