@@ -30,6 +30,7 @@ class Reason(enum.StrEnum):
     SUSPENDED = "Suspended"
     QUEUED = "Queued"
     WAITING_FOR_CLASS = "WaitingForClass"
+    POD_PENDING = "PodPending"
 
     # The input is at fault: Terminal.
     INVALID_SPEC = "InvalidSpec"
@@ -76,6 +77,7 @@ NO_FAILURES = frozenset(
         Reason.SUSPENDED,
         Reason.QUEUED,
         Reason.WAITING_FOR_CLASS,
+        Reason.POD_PENDING,
     }
 )
 """The reasons that no error has."""

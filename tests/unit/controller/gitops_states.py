@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from niximage.api.image import NixImage
+from niximage.api.status import Progress
 from niximage.controller.decide import decide
 from niximage.controller.views import ClassWanting, JobState, Queued
 from unit.controller.states import (
@@ -42,6 +43,13 @@ def waiting_for_class() -> NixImage:
     return answered(image, decide(image, wanting, NOW, SETTINGS))
 
 
+def without_node() -> NixImage:
+    image = building()
+    waits = Progress(phase="Pending", message="Unschedulable: 0/1 nodes are available")
+    observed = observe(jobs=(job(image),), source=pinned(), progress=waits)
+    return answered(image, decide(image, observed, NOW, SETTINGS))
+
+
 def rebuild_failed() -> NixImage:
     image = rebuilding()
     ended = observe(
@@ -70,6 +78,7 @@ STATES: dict[str, Callable[[], Json]] = {
     "waiting for its class": lambda: document(waiting_for_class()),
     "queued": lambda: document(queued()),
     "building": lambda: document(building()),
+    "without a node": lambda: document(without_node()),
     "retrying": lambda: document(failed(EVICTED)),
     "failed": lambda: document(failed(BROKEN)),
     "ready": lambda: document(ready()),
@@ -87,6 +96,7 @@ TABLE: dict[str, tuple[str, bool, str]] = {
     "waiting for its class": ("InProgress", False, "Progressing"),
     "queued": ("InProgress", False, "Progressing"),
     "building": ("InProgress", False, "Progressing"),
+    "without a node": ("InProgress", False, "Progressing"),
     "retrying": ("InProgress", False, "Progressing"),
     "failed": ("Failed", False, "Degraded"),
     "ready": ("Current", True, "Healthy"),

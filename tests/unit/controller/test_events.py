@@ -3,6 +3,7 @@
 import datetime as dt
 
 from niximage.api.image import NixImage
+from niximage.api.status import Progress
 from niximage.controller.decide import decide
 from niximage.controller.events import event_manifest, happened
 from niximage.controller.views import JobState, Observed
@@ -111,3 +112,13 @@ def test_an_event_names_its_image_and_is_bounded() -> None:
     assert body["regarding"]["uid"] == "u-1"
     assert body["metadata"]["annotations"] == {"niximage.dev/revision": REVISION}
     assert len(body["note"].encode()) <= 1024
+
+
+def test_a_pod_that_does_not_start_is_told_of_once() -> None:
+    image = seen(nix_image())
+    image, _ = after(image, observe(jobs=(job(image),), source=pinned()))
+    for words in ("no image", "no image still"):
+        stuck = Progress(phase="Pending", message=words)
+        observed = observe(jobs=(job(image),), source=pinned(), progress=stuck)
+        image, events = after(image, observed)
+        assert events == (["Warning PodPending"] if words == "no image" else [])

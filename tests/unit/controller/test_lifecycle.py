@@ -10,12 +10,16 @@ from niximage.api.image import FORCE_AT, REQUESTED_AT, NixImage
 from niximage.api.status import ConditionType, Progress
 from niximage.controller.case import Decision
 from niximage.controller.decide import decide
+from niximage.controller.job import job_manifest
 from niximage.controller.views import (
+    TEMPLATE,
+    Absent,
     ClassWanting,
     CreateJob,
     DeleteJob,
     FindPublished,
     JobState,
+    JobView,
     MoveTags,
     Observed,
     Queued,
@@ -45,6 +49,7 @@ from unit.controller.states import (
     told,
 )
 
+NEWER = "2" * 40
 EVICTED = Retryable(Reason.BUILD_INTERRUPTED, "the pod is gone")
 OUT_OF_MEMORY = Terminal(Reason.OUT_OF_MEMORY, "the build step ran out of memory")
 TOO_LONG = Terminal(Reason.BUILD_TIMEOUT, "the build took longer than spec.timeout allows")
@@ -278,6 +283,91 @@ def test_progress_is_looked_for_and_told() -> None:
     assert told_words.endswith("realise 12 of 40, building hello-2.12")
     image, _ = step(image, replace(running, progress=ABSENT))
     assert words(image, ConditionType.RECONCILING) == told_words, "no news changes nothing"
+
+
+def stuck(phase: str, words: str = "0/1 nodes are available") -> Progress:
+    return Progress(phase=phase, message=words)
+
+
+@pytest.mark.parametrize(
+    ("phase", "reason", "told_words"),
+    [
+        ("Pending", "PodPending", "its pod does not start: 0/1 nodes are available"),
+        ("Lost", "BuildInterrupted", "its pod is lost: 0/1 nodes are available"),
+    ],
+)
+def test_a_pod_that_does_not_run_is_told_of_in_the_cluster_s_words(
+    phase: str, reason: str, told_words: str
+) -> None:
+    image = seen(nix_image())
+    observed = observe(jobs=(job(image),), source=pinned(), progress=stuck(phase))
+    image, _ = step(image, observed)
+    assert told(image)["Ready"] == f"Unknown/{reason}"
+    assert told(image)["Reconciling"] == f"True/{reason}"
+    assert words(image, ConditionType.READY).endswith(told_words)
+    image, _ = step(image, replace(observed, progress=Progress(phase="build")))
+    assert told(image)["Ready"] == "Unknown/Progressing", "it runs"
+    good = ready()
+    moved = observe(jobs=(job(good, revision=NEWER),), source=pinned(NEWER), progress=stuck(phase))
+    good, _ = step(good, moved)
+    assert told(good)["Ready"] == "True/Succeeded"
+    assert told(good)["Outdated"] == f"True/{reason}"
+
+
+@pytest.mark.parametrize(
+    ("change", "progress", "remade"),
+    [
+        ({"build": {"nodeSelector": {"disk": "ssd"}}}, stuck("Pending"), True),
+        ({"timeout": "2h"}, stuck("Pending"), True),
+        ({"build": {"nodeSelector": {"disk": "ssd"}}}, stuck("build"), False),
+        ({"build": {"nodeSelector": {"disk": "ssd"}}}, stuck("Lost"), False),
+        ({"build": {"nodeSelector": {"disk": "ssd"}}}, ABSENT, False),
+        ({"interval": "3m"}, stuck("Pending"), False),
+    ],
+)
+def test_only_a_pod_that_does_not_start_is_made_anew_for_other_settings(
+    change: dict[str, Any], progress: Progress | Absent, *, remade: bool
+) -> None:
+    image = seen(nix_image())
+    created, _ = created_job(image)
+    edited = seen(nix_image(image.status, generation=2, **change))
+    unseen = Observed(jobs=(created,), source=pinned())
+    affects = "interval" not in change
+    assert decide(edited, unseen, NOW, SETTINGS).looks == (ReadProgress(created, fresh=affects),)
+    effects = decide(edited, replace(unseen, progress=progress), NOW, SETTINGS).effects
+    assert effects == ((DeleteJob(created),) if remade else ())
+    other = replace(SETTINGS, builder_image="niximage-operator:other")
+    effects = decide(image, replace(unseen, progress=stuck("Pending")), NOW, other).effects
+    assert effects == (DeleteJob(created),), "the operator's settings count as well"
+
+
+def created_job(image: NixImage) -> tuple[JobView, CreateJob]:
+    """The Job as it is made of an image."""
+    observed = observe(source=pinned(), published=ABSENT)
+    (create,) = decide(image, observed, NOW, SETTINGS).effects
+    assert isinstance(create, CreateJob)
+    made = job_manifest(image, create, SETTINGS)["metadata"]["annotations"][TEMPLATE]
+    return replace(job(image), template=made), create
+
+
+def test_time_that_ran_out_for_a_pod_that_never_started_is_told_so() -> None:
+    image = seen(nix_image())
+    waiting = observe(jobs=(job(image),), source=pinned(), progress=stuck("Pending"))
+    image, _ = step(image, waiting)
+    image = fail(image, TOO_LONG, 1, NOW)
+    assert image.status.failure is not None
+    assert image.status.failure.message == (
+        "the build's pod did not run within spec.timeout, 1h: 0/1 nodes are available. "
+        "Make room for it, or change what spec.build asks for"
+    )
+
+
+def test_a_registry_that_moves_renames_what_is_published() -> None:
+    image = ready()
+    moved = replace(SETTINGS, registry="registry.example")
+    decision = decide(image, observe(source=pinned()), NOW, moved)
+    assert decision.status is not None
+    assert decision.status.image == f"registry.example/team-a/web@{DIGEST}"
 
 
 # Concurrency ------------------------------------------------------------------------------------

@@ -98,11 +98,12 @@ class Progress(Model):
     """How far a build is, as its pod tells; looked at a few times a minute."""
 
     phase: Annotated[str, Field(max_length=32)] = Field(
-        description="Pending, evaluate, realise, plan, pack or publish."
+        description="Of the pod: Pending, start or Lost. Of its step: fetch, evaluate, realise, "
+        "build, plan, pack or publish."
     )
     done: Annotated[int, Field(ge=0)] = 0
     total: Annotated[int, Field(ge=0)] = 0
-    message: Annotated[str, Field(max_length=300)] = ""
+    message: Annotated[str, Field(max_length=600)] = ""
 
 
 class CurrentBuild(Model):

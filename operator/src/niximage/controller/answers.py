@@ -1,6 +1,7 @@
 """The answers that `decide` gives while nothing has failed: for each state the status."""
 
 import datetime as dt
+from typing import Final
 
 import pydantic
 
@@ -20,10 +21,15 @@ from niximage.controller.conditions import kept
 from niximage.controller.failures import another_chance
 from niximage.controller.history import trimmed, with_build
 from niximage.controller.stored import CachedImage
-from niximage.controller.views import JobState, JobView, Published
+from niximage.controller.views import LOST, PENDING, JobState, JobView, Published
 from niximage.controller.words import artifact_words, building_words, pinned_words
 from niximage.errors import Reason, plain_text
 from niximage.source.failures import shown_url
+
+_STUCK: Final = {
+    PENDING: (Reason.POD_PENDING, "its pod does not start"),
+    LOST: (Reason.BUILD_INTERRUPTED, "its pod is lost"),
+}
 
 
 def suspended(case: Case, *, good: bool) -> Decision:
@@ -118,22 +124,40 @@ def building(case: Case, source: SourceStatus, job: JobView | None) -> NixImageS
         words = f"waiting in the queue {job.queue or 'of the cluster'} for room"
         return _at_it(case, status, Reason.QUEUED, words)
     words = building_words(case.image, source, job.attempt)
+    if progress is not None and (stuck := _STUCK.get(progress.phase)) is not None:
+        reason, why = stuck
+        return _at_it(case, status, reason, f"{words}, but {why}: {progress.message}", stuck=True)
     reason = Reason.PUBLISHING if progress and progress.phase == "publish" else Reason.BUILDING
     return _at_it(case, status, reason, words, _progress_words(progress))
 
 
 def _at_it(
-    case: Case, status: NixImageStatus, reason: Reason, words: str, progress: str = ""
+    case: Case,
+    status: NixImageStatus,
+    reason: Reason,
+    words: str,
+    progress: str = "",
+    *,
+    stuck: bool = False,
 ) -> NixImageStatus:
-    """The status of an image that is being built, or would be if it were its turn."""
+    """The status of an image that is being built, or would be if it were its turn.
+
+    Args:
+        case: the image.
+        status: its status so far.
+        reason: what is being done.
+        words: the same for people.
+        progress: more words, of what changes all the time.
+        stuck: whether somebody should look.
+    """
     assert status.source is not None
     resolved = say.source_resolved(pinned_words(status.source))
     if case.standing is not None:
-        newer = say.outdated(Reason.NEW_REVISION, words)
+        newer = say.outdated(reason if stuck else Reason.NEW_REVISION, words)
         return case.said(status, kept(case.standing), resolved, newer)
     return case.said(
         status,
-        say.ready_unknown(Reason.PROGRESSING, words),
+        say.ready_unknown(reason if stuck else Reason.PROGRESSING, words),
         say.reconciling(reason, words + progress),
         resolved,
     )
@@ -192,13 +216,14 @@ def with_artifact(
     if before is not None and case.status.digest == published.digest:
         kept_from = {"last_update_time": before.last_update_time, "tags": before.tags}
         artifact = artifact.model_copy(update=kept_from)
-    return case.status.model_copy(
-        update={
-            "artifact": artifact,
-            "digest": published.digest,
-            "image": f"{case.settings.registry}/{case.image.repository}@{published.digest}",
-        }
-    )
+    status = case.status.model_copy(update={"artifact": artifact, "digest": published.digest})
+    return with_reference(case, status)
+
+
+def with_reference(case: Case, status: NixImageStatus) -> NixImageStatus:
+    """The status with the name that pods pull its digest by: an admin may move the registry."""
+    reference = f"{case.settings.registry}/{case.image.repository}@{status.digest}"
+    return status.model_copy(update={"image": reference})
 
 
 def source_status(case: Case, pinned: PinnedSource) -> SourceStatus:

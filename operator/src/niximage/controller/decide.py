@@ -13,7 +13,8 @@ answer, so a crash, a lost event or a second call do no harm.
     5. its base is not known               → FindBase; not ready: wait for it
     6. these inputs are what is published  → Ready
     7. these inputs failed                 → Stalled, or wait until the retry is due
-    8. a Job is at it                      → ReadProgress, Building
+    8. a Job is at it                      → ReadProgress, Building; one whose pod cannot start,
+                                            and would be made otherwise today, is made anew
     9. a Job ended                         → ReadOutcome
    10. the bucket holds the image          → FindPublished, Ready
    11. it is not its turn                  → TakeTurn, Queued
@@ -27,15 +28,18 @@ from typing import Final
 
 from niximage.api.build import BuildRequest, PinnedSource, PublishResult, input_hash
 from niximage.api.image import NixImage
-from niximage.api.status import NixImageStatus, SourceStatus
+from niximage.api.status import NixImageStatus, Progress, SourceStatus
 from niximage.controller import answers
 from niximage.controller import conditions as say
 from niximage.controller.case import Case, Decision
 from niximage.controller.failures import failed, still_failed, wait_of
 from niximage.controller.history import has_room
+from niximage.controller.job import template
 from niximage.controller.removal import finalizers_due, leaving, must_wait_for
 from niximage.controller.settings import Settings
 from niximage.controller.views import (
+    LOST,
+    PENDING,
     Absent,
     BaseWanting,
     ClassWanting,
@@ -69,6 +73,7 @@ _NOT_YET: Final = frozenset(
     {Reason.REFERENCE_NOT_FOUND, Reason.SOURCE_UNAVAILABLE, Reason.CREDENTIALS_NOT_GRANTED}
 )
 PROGRESS_EVERY: Final = 15.0  # seconds between looks at a Job that runs
+PROGRESS_FIRST: Final = 4.0  # seconds after which a pod that cannot start is told of
 
 
 def decide(image: NixImage, observed: Observed, now: dt.datetime, settings: Settings) -> Decision:
@@ -226,7 +231,7 @@ def _with_inputs(case: Case, pinned: PinnedSource, source: SourceStatus, inputs:
         and status.artifact.input_hash == inputs
         and not untold
     ):
-        return _published(case, status, source, inputs)
+        return _published(case, answers.with_reference(case, status), source, inputs)
 
     failure = status.failure
     if failure is not None and failure.input_hash != inputs:
@@ -241,9 +246,7 @@ def _with_inputs(case: Case, pinned: PinnedSource, source: SourceStatus, inputs:
     if job.owner != case.image.metadata.uid:
         return _taken(case, source, inputs, job)
     if job.state is JobState.LIVE:
-        if case.observed.progress is None:
-            return Decision(looks=(ReadProgress(job),))
-        return Decision(status=answers.building(case, source, job), requeue_after=PROGRESS_EVERY)
+        return _live(case, pinned, source, job)
 
     told = failure is not None and failure.attempts >= job.attempt
     if told and job.state is JobState.FAILED:
@@ -253,10 +256,49 @@ def _with_inputs(case: Case, pinned: PinnedSource, source: SourceStatus, inputs:
             case None:
                 return Decision(looks=(ReadOutcome(job, log=has_room(case.image, job)),))
             case NixImageError() as error:
-                return failed(case, error, source, inputs, job=job)
+                told_of = _without_start(case, job, error)
+                return failed(case, told_of, source, inputs, job=job)
             case PublishResult() | Absent.ABSENT:
                 pass
     return _from_bucket(case, pinned, source, inputs, job, told=told)
+
+
+def _live(case: Case, pinned: PinnedSource, source: SourceStatus, job: JobView) -> Decision:
+    """A build is under way, or waits for what its pod needs."""
+    progress = case.observed.progress
+    outlived = _is_outlived(case, pinned, job)
+    if progress is None:
+        return Decision(looks=(ReadProgress(job, fresh=outlived),))
+    if outlived and isinstance(progress, Progress) and progress.phase == PENDING:
+        return Decision(effects=(DeleteJob(job),))  # nothing runs that could be lost
+    is_young = (case.now - job.created).total_seconds() < PROGRESS_FIRST
+    early = is_young and progress is Absent.ABSENT
+    status = answers.building(case, source, job)
+    return Decision(status=status, requeue_after=PROGRESS_FIRST if early else PROGRESS_EVERY)
+
+
+def _without_start(case: Case, job: JobView, error: NixImageError) -> NixImageError:
+    """The error, unless the time ran out for a pod that never started."""
+    build = case.status.current_build
+    if error.reason is not Reason.BUILD_TIMEOUT or build is None or build.job_name != job.name:
+        return error
+    if build.progress is None or build.progress.phase not in {PENDING, LOST}:
+        return error
+    return Terminal(
+        Reason.BUILD_TIMEOUT,
+        f"the build's pod did not run within spec.timeout, {case.image.spec.timeout}: "
+        f"{build.progress.message}",
+        hint="Make room for it, or change what spec.build asks for",
+    )
+
+
+def _is_outlived(case: Case, pinned: PinnedSource, job: JobView) -> bool:
+    """Whether spec.build, the class or the operator's settings are other ones since."""
+    if not job.template or job.queue:  # Kueue changes its Jobs itself
+        return False
+    request = BuildRequest.of(case.image, pinned, case.base)
+    create = CreateJob(job.name, request, job.attempt, job.force)
+    return template(case.image, create, case.settings) != job.template
 
 
 def _taken(case: Case, source: SourceStatus, inputs: str, job: JobView) -> Decision:

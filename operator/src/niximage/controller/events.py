@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 
 from niximage.api.base import API_VERSION
 from niximage.api.image import KIND, NixImage
-from niximage.api.status import ConditionStatus, ConditionType, NixImageStatus
+from niximage.api.status import ConditionStatus, ConditionType, CurrentBuild, NixImageStatus
 from niximage.bucket.remove import Removed
-from niximage.controller.views import MANAGER
+from niximage.controller.views import LOST, MANAGER, PENDING
 from niximage.controller.words import pinned_words
 from niximage.errors import Reason, plain_text
 
@@ -110,7 +110,18 @@ def _build(before: NixImageStatus, after: NixImageStatus) -> list[Happened]:
             found.append(Happened("Normal", "BuildSuperseded", "Build", words))
         again = f", attempt {new.attempt}" if new.attempt > 1 else ""
         found.append(Happened("Normal", "BuildStarted", "Build", f"{new.job_name}{again}"))
+    if (stuck := _stuck(new)) and stuck != _stuck(old):
+        assert new is not None
+        assert new.progress is not None
+        words = f"{new.job_name}: {new.progress.message}"
+        found.append(Happened("Warning", f"Pod{stuck}", "Build", words))
     return found
+
+
+def _stuck(build: CurrentBuild | None) -> str | None:
+    """What is wrong with a build's pod, if it is told: Pending or Lost."""
+    progress = build.progress if build is not None else None
+    return progress.phase if progress is not None and progress.phase in {PENDING, LOST} else None
 
 
 def event_manifest(

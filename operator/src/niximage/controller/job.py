@@ -1,11 +1,13 @@
 """The manifest of a build Job: whose it is, how long it may take, and when it starts."""
 
+import copy
 from typing import Any
 
 from niximage.api.base import API_VERSION, seconds
+from niximage.api.canonical import canonical_hash
 from niximage.api.image import KIND, NixImage
 from niximage.controller.federation import ANNOTATION as CREDENTIALS
-from niximage.controller.pod import pod
+from niximage.controller.pod import REQUEST, pod
 from niximage.controller.settings import Settings
 from niximage.controller.views import (
     ATTEMPT,
@@ -16,6 +18,7 @@ from niximage.controller.views import (
     MANAGED_BY,
     MANAGER,
     QUEUE_LABEL,
+    TEMPLATE,
     CreateJob,
 )
 
@@ -47,6 +50,8 @@ def job_manifest(image: NixImage, create: CreateJob, settings: Settings) -> Json
     of_pod = annotations
     if settings.federation is not None:
         of_pod = {**annotations, CREDENTIALS: settings.federation.configuration}
+    deadline = int(seconds(image.spec.timeout))
+    of_pods = pod(image, create, settings)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -54,7 +59,7 @@ def job_manifest(image: NixImage, create: CreateJob, settings: Settings) -> Json
             "name": create.name,
             "namespace": image.metadata.namespace,
             "labels": {**labels, QUEUE_LABEL: queue} if queue else labels,
-            "annotations": annotations,
+            "annotations": {**annotations, TEMPLATE: _template(of_pods, deadline)},
             "ownerReferences": [
                 {
                     "apiVersion": API_VERSION,
@@ -69,7 +74,7 @@ def job_manifest(image: NixImage, create: CreateJob, settings: Settings) -> Json
         "spec": {
             "suspend": bool(queue),  # Kueue lets it run when its turn has come
             "backoffLimit": 0,  # retries are the operator's: it tells input from infrastructure
-            "activeDeadlineSeconds": int(seconds(image.spec.timeout)),
+            "activeDeadlineSeconds": deadline,
             "ttlSecondsAfterFinished": settings.job_ttl,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {
@@ -83,7 +88,24 @@ def job_manifest(image: NixImage, create: CreateJob, settings: Settings) -> Json
             },
             "template": {
                 "metadata": {"labels": labels, "annotations": of_pod},
-                "spec": pod(image, create, settings),
+                "spec": of_pods,
             },
         },
     }
+
+
+def template(image: NixImage, create: CreateJob, settings: Settings) -> str:
+    """What a Job's annotation says if it would be made today as it was. Pure.
+
+    Raises:
+        Terminal: the spec is too large for a build.
+    """
+    return _template(pod(image, create, settings), int(seconds(image.spec.timeout)))
+
+
+def _template(of_pods: Json, deadline: int) -> str:
+    """A hash of where, as what and how long a build runs: not of what it builds."""
+    bare = copy.deepcopy(of_pods)
+    for step in (*bare["initContainers"], *bare["containers"]):
+        step["env"] = [each for each in step["env"] if each["name"] != REQUEST]
+    return canonical_hash({"pod": bare, "deadline": deadline})[:16]

@@ -117,8 +117,9 @@ class Looks:
                 return await self._find_job(job, observed)
             case ReadOutcome(job, log):
                 return await self._outcome(job, observed, log=log)
-            case ReadProgress(job):
-                return replace(observed, progress=await self._progress.read(job))
+            case ReadProgress(job, fresh):
+                found = await self._progress.read(job, fresh=fresh)
+                return replace(observed, progress=found)
 
     async def _resolved(
         self, image: NixImage, settings: Settings, *, fresh: bool

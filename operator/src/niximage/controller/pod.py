@@ -30,6 +30,7 @@ SOURCE_LIMIT: Final = "8Gi"  # of a fetched source, with what Git needs meanwhil
 FETCH: Final = "fetch"
 BUILD: Final = "build"
 PUBLISH: Final = "publish"
+REQUEST: Final = "NIXIMAGE_REQUEST"
 
 Json = dict[str, Any]
 
@@ -69,7 +70,7 @@ def pod(image: NixImage, create: CreateJob, settings: Settings) -> Json:
     """
     environment = {
         "HOME": HOME,
-        "NIXIMAGE_REQUEST": create.request.to_variable(),
+        REQUEST: create.request.to_variable(),
         "NIXIMAGE_WORK": WORK,
         "NIXIMAGE_SUBSTITUTERS": " ".join(settings.substituters),
         "NIXIMAGE_TRUSTED_PUBLIC_KEYS": " ".join(settings.trusted_public_keys),

@@ -5,6 +5,7 @@ A build's steps print one JSON object per line where they have something to coun
 first step runs what tenants wrote, so a line is text to show, bounded and stripped.
 """
 
+import datetime as dt
 import json
 import time
 from collections.abc import Callable
@@ -14,14 +15,15 @@ from niximage.api.status import Progress
 from niximage.controller.client import Cluster
 from niximage.controller.outcome import newest
 from niximage.controller.pod import BUILD, FETCH, PUBLISH
-from niximage.controller.views import Absent, JobView
+from niximage.controller.views import LOST, PENDING, Absent, JobView
 from niximage.errors import NixImageError, plain_text
 
 EVERY: Final = 14.0  # seconds between two looks at one Job
+FIRST: Final = 3.0  # seconds until the first, which is for what keeps a pod from starting
+WORDS: Final = 600  # bytes of what the cluster says
 LINES: Final = 40  # the last of a log, among which a line of progress is looked for
 BYTES: Final = 16 << 10  # of a log
 MARK: Final = '{"niximage": "progress"'
-PENDING: Final = "Pending"
 _COUNT_LIMIT: Final = 1_000_000_000
 
 
@@ -31,28 +33,69 @@ class ProgressReader:
     def __init__(self, cluster: Cluster, clock: Callable[[], float] = time.monotonic) -> None:
         self._cluster = cluster
         self._clock = clock
-        self._looked: dict[str, float] = {}
+        self._due: dict[str, float] = {}  # when each Job is looked at next, by uid
+        self._new: set[str] = set()  # those that were not looked at yet
 
-    async def read(self, job: JobView) -> Progress | Absent:
-        """How far a Job is; ABSENT where it is too early to look, or nothing was said."""
+    async def read(self, job: JobView, *, fresh: bool = False) -> Progress | Absent:
+        """How far a Job is; ABSENT where it is too early to look, or nothing was said.
+
+        Args:
+            job: which.
+            fresh: whether to look even if it is too early.
+        """
         now = self._clock()
-        self._looked = {uid: at for uid, at in self._looked.items() if now - at < 10 * EVERY}
-        if now - self._looked.setdefault(job.uid, now) < EVERY:
+        self._due = {uid: at for uid, at in self._due.items() if now - at < 10 * EVERY}
+        self._new &= self._due.keys()
+        if job.uid not in self._due:
+            self._due[job.uid] = now + FIRST
+            self._new.add(job.uid)
+        if now < self._due[job.uid] and not fresh:
             return Absent.ABSENT
-        self._looked[job.uid] = now
+        is_first = job.uid in self._new
+        self._new.discard(job.uid)
+        self._due[job.uid] = now + EVERY
         try:
-            pods = await self._cluster.list_pods(job.namespace, job.name)
-            pod = newest(pods)
+            pod = newest(await self._cluster.list_pods(job.namespace, job.name))
             if pod is None:
-                return Absent.ABSENT
+                return Absent.ABSENT if is_first or job.suspended else none_yet(job)
+            if (trouble := lost(pod, dt.datetime.now(dt.UTC)) or pending(pod)) is not None:
+                return trouble
             step = running_step(pod)
             if step is None:
-                return pending(pod)
+                return starting(pod)
+            if is_first:
+                return Absent.ABSENT
             name = pod["metadata"]["name"]
             text = await self._cluster.read_log(job.namespace, name, step, lines=LINES, limit=BYTES)
         except NixImageError:
             return Absent.ABSENT  # a look that failed is no news
-        return last_progress(text)
+        return last_progress(text) or Progress(phase=step)
+
+
+def none_yet(job: JobView) -> Progress:
+    """What a Job without a pod waits for: a quota, a policy. Pure."""
+    see = f"kubectl describe job {job.name} -n {job.namespace}"
+    return Progress(phase=PENDING, message=f"the Job has made no pod; see: {see}")
+
+
+def lost(pod: dict[str, Any], now: dt.datetime) -> Progress | None:
+    """Whether a pod should have ended by now, and its node does not say that it has. Pure."""
+    metadata = pod["metadata"]
+    if not metadata.get("deletionTimestamp"):
+        return None
+    if now <= dt.datetime.fromisoformat(metadata["deletionTimestamp"]):
+        return None
+    node = (pod.get("spec") or {}).get("nodeName")
+    words = f"{metadata['name']} is deleted, but its node {node} does not answer"
+    reasons = (
+        c.get("message")
+        for c in (pod.get("status") or {}).get("conditions") or []
+        if c.get("type") == "DisruptionTarget" and c.get("status") == "True"
+    )
+    if why := next(reasons, None):
+        words += f" ({why})"
+    words += "; the build begins anew when the node is back, or is removed from the cluster"
+    return Progress(phase=LOST, message=plain_text(words, WORDS))
 
 
 def running_step(pod: dict[str, Any]) -> str | None:
@@ -63,8 +106,8 @@ def running_step(pod: dict[str, Any]) -> str | None:
     return next((step for step in (PUBLISH, BUILD, FETCH) if step in running), None)
 
 
-def pending(pod: dict[str, Any]) -> Progress | Absent:
-    """Why a pod does not run: no node for it, no image, no volume. Pure."""
+def pending(pod: dict[str, Any]) -> Progress | None:
+    """Why a pod does not start: no node for it, no image, no volume. Pure."""
     status = pod.get("status") or {}
     found = (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or []))
     for container in found:
@@ -74,27 +117,38 @@ def pending(pod: dict[str, Any]) -> Progress | Absent:
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return _pending(condition.get("reason"), condition.get("message"))
-    return Absent.ABSENT
+    return None
+
+
+def starting(pod: dict[str, Any]) -> Progress | Absent:
+    """Whether a pod has its node, and nothing of it runs yet. Pure."""
+    status = pod.get("status") or {}
+    scheduled = {"type": "PodScheduled", "status": "True"}.items()
+    has_node = any(scheduled <= c.items() for c in status.get("conditions") or [])
+    return Progress(phase="start") if has_node and status.get("phase") == PENDING else Absent.ABSENT
 
 
 def _pending(reason: object, message: object) -> Progress:
     words = f"{reason}: {message}" if message else str(reason)
-    return Progress(phase=PENDING, message=plain_text(words, 300))
+    return Progress(phase=PENDING, message=plain_text(words, WORDS))
 
 
-def last_progress(log: str) -> Progress | Absent:
-    """The last line of progress in the end of a log. Pure."""
+def last_progress(log: str) -> Progress | None:
+    """The last line of progress in the end of a log; what the cluster tells, no line can. Pure."""
     for line in reversed(log.splitlines()):
         if not line.startswith(MARK):
             continue
         try:
             said = json.loads(line)
+            phase = plain_text(str(said["phase"]), 32)
+            if phase in {PENDING, LOST}:
+                continue
             return Progress(
-                phase=plain_text(str(said["phase"]), 32),
+                phase=phase,
                 done=min(max(int(said.get("done", 0)), 0), _COUNT_LIMIT),
                 total=min(max(int(said.get("total", 0)), 0), _COUNT_LIMIT),
                 message=plain_text(str(said.get("message", "")), 300),
             )
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
             continue
-    return Absent.ABSENT
+    return None

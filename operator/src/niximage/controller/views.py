@@ -14,11 +14,15 @@ from niximage.errors import NixImageError
 INPUT_HASH: Final = "niximage.dev/input-hash"
 ATTEMPT: Final = "niximage.dev/attempt"
 FORCE: Final = "niximage.dev/force"
+TEMPLATE: Final = "niximage.dev/template"
 CLASS_LABEL: Final = "niximage.dev/build-class"
 QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 IMAGE_LABEL: Final = "niximage.dev/image"
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "niximage-operator"
+
+PENDING: Final = "Pending"  # the phase of a build whose pod does not start
+LOST: Final = "Lost"  # of one whose pod should have ended, and whose node does not say so
 
 _ENDS: Final = ("Complete", "Failed")
 _DIGITS: Final = 6  # of an attempt's number
@@ -53,6 +57,7 @@ class JobView:
         build_class: the name of the class that it is of, or "".
         queue: Kueue's queue that it waits in or came from, or "".
         suspended: whether it waits for Kueue to start it.
+        template: what it was made from, to be compared with what it would be made from now, or "".
     """
 
     namespace: str
@@ -70,6 +75,7 @@ class JobView:
     build_class: str = ""
     queue: str = ""
     suspended: bool = False
+    template: str = ""
 
     @classmethod
     def from_json(cls, job: dict[str, Any]) -> "JobView":
@@ -111,6 +117,7 @@ class JobView:
             build_class=labels.get(CLASS_LABEL, ""),
             queue=labels.get(QUEUE_LABEL, ""),
             suspended=bool((job.get("spec") or {}).get("suspend")),
+            template=annotations.get(TEMPLATE, ""),
         )
 
 
@@ -321,9 +328,10 @@ class ReadOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ReadProgress:
-    """Look how far a Job's pod is, unless that was done just now."""
+    """Look how far a Job's pod is, unless that was done just now; `fresh`: even then."""
 
     job: JobView
+    fresh: bool = False
 
 
 class Urgency(enum.IntEnum):
