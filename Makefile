@@ -5,6 +5,10 @@ SHELL := bash
 UV = $(eval UV := $$(shell .ci/uv))$(UV)
 RUN = $(UV) run --locked --quiet
 export UV_PYTHON_DOWNLOADS = never
+# Python compiles a module once for all, out of the sources' way: most of what a short command
+# would do is that, and the tests run some thousand of them.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX = $(CURDIR)/.pycache
 
 # What the tests run beside the project's own parts: the stock tools that users have.
 TEST_PACKAGES := busybox-static containerd docker-registry faketime git nix-bin openssh-server skopeo umoci
