@@ -9,6 +9,8 @@ from typing import Any, Final, TypeVar
 
 import pytest
 
+from support.objects import Objects
+
 PATIENCE: Final = 20.0  # seconds for an effect to show
 Json = dict[str, Any]
 Seen = TypeVar("Seen")
@@ -30,11 +32,12 @@ def eventually(
 
 
 class Cluster:
-    """kubectl against a cluster of this test session."""
+    """kubectl against a cluster of this test session; objects without it."""
 
     def __init__(self, kubectl: Path, kubeconfig: Path) -> None:
         self._kubectl = kubectl
         self.kubeconfig = kubeconfig
+        self._objects = Objects(kubeconfig)
 
     @property
     def programs(self) -> Path:
@@ -73,21 +76,15 @@ class Cluster:
 
     def get(self, kind: str, name: str, namespace: str) -> Json | None:
         """An object, or None if there is none of that name."""
-        text = self.do("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found")
-        return json.loads(text) if text else None
+        return self._objects.get(kind, name, namespace)
 
     def list(self, kind: str, namespace: str) -> list[Json]:
         """All objects of a kind in a namespace."""
-        items: list[Json] = json.loads(self.do("get", kind, "-n", namespace, "-o", "json"))["items"]
-        return items
+        return self._objects.list(kind, namespace)
 
     def set_status(self, kind: str, name: str, namespace: str, status: Json) -> None:
         """Write a status as its controller would: here no kubelet and no Job runs."""
-        patch = json.dumps({"status": status})
-        self.do(
-            *("patch", kind, name, "-n", namespace, "--subresource", "status"),
-            *("--type", "merge", "-p", patch),
-        )
+        self._objects.merge(kind, name, namespace, {"status": status}, "status")
 
 
 def nix_image(namespace: str, name: str = "web", **spec: Any) -> Json:
