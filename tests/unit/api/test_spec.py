@@ -157,6 +157,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "ext transport": ({"source": {"git": {**GIT, "url": "ext::sh -c id"}}}, "url"),
     "file transport": ({"source": {"git": {**GIT, "url": "file:///etc"}}}, "url"),
+    "a host that is none": (
+        {"source": {"git": {**GIT, "url": "https://[example.org/set"}}},
+        "spec.source.git.url: Value error, Invalid IPv6 URL",
+    ),
+    "a port that is none": (
+        {"source": {"git": {**GIT, "url": "https://example.org:99999/set"}}},
+        "spec.source.git.url: Value error, Port out of range",
+    ),
     "path escape": ({"source": {"git": {**GIT, "path": "a/../../b"}}}, "no '..'"),
     "a secret and a password": (
         {"source": {"git": {**GIT, "url": "https://a:b@h/x", "secretRef": {"name": "k"}}}},

@@ -273,6 +273,7 @@ def test_the_store_lies_where_the_class_says(store: dict[str, Any], volume: dict
         (["http://source-controller/"], "", False),
         (["https://git.example.org/"], "", True),
         ([], "", True),
+        (["https://git.example.org/"], "https://[git.example.org/a", True),
     ],
     ids=[
         "all",
@@ -282,6 +283,7 @@ def test_the_store_lies_where_the_class_says(store: dict[str, Any], volume: dict
         "an external artifact, by its place",
         "an external artifact, elsewhere",
         "nixpkgs only",
+        "no URL at all",
     ],
 )
 def test_of_an_artifact_counts_where_it_comes_from(

@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import re
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
 from pydantic.alias_generators import to_camel
@@ -45,6 +46,16 @@ def worded(pattern: str, words: str) -> Any:
     """
     rule = f"self.matches({json.dumps(pattern)})"
     return Field(pattern=pattern, json_schema_extra=cel((rule, words)))
+
+
+def sound_url(url: str) -> str:
+    """A URL, once it is sure that it can be taken apart: patterns do not look that closely.
+
+    Raises:
+        ValueError: its host or its port is none.
+    """
+    _ = urlsplit(url).port
+    return url
 
 
 def list_set() -> dict[str, JsonValue]:

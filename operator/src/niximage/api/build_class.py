@@ -8,9 +8,17 @@ any class the operator's own settings do. What a class leaves out is as the oper
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from niximage.api.base import API_VERSION, Duration, Model, cel, list_set, worded
+from niximage.api.base import (
+    API_VERSION,
+    Duration,
+    Model,
+    cel,
+    list_set,
+    sound_url,
+    worded,
+)
 from niximage.api.image import Metadata
 from niximage.api.placement import (
     Affinity,
@@ -36,6 +44,7 @@ Url = Annotated[
         "write a URL with its scheme, for example https://cache.nixos.org",
     ),
     Field(max_length=1024),
+    AfterValidator(sound_url),
 ]
 HttpUrl = Annotated[
     str,
@@ -190,7 +199,10 @@ def _covers(pattern: str, url: str) -> bool:
     """Whether a URL is one allowed URL, or lies below it; hosts are told apart exactly."""
     if not pattern.endswith("/"):
         return url in {pattern, f"{pattern}.git"}
-    ours, theirs = urlsplit(pattern), urlsplit(url)
+    try:
+        ours, theirs = urlsplit(pattern), urlsplit(url)
+    except ValueError:  # what an object of Flux follows was never looked at here
+        return False
     # Compared in parts: a prefix of the text alone would take user:password@ for a host.
     same = (ours.scheme, ours.netloc) == (theirs.scheme, theirs.netloc)
     # Some servers decode a path before they look at its dots.

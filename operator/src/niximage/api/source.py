@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from niximage.api.base import Model, cel, worded
+from niximage.api.base import Model, cel, sound_url, worded
 from niximage.api.placement import ObjectName
 
 ATTRIBUTE_PATTERN: Final = r"[A-Za-z_][A-Za-z0-9_'+-]*(\.[A-Za-z0-9_][A-Za-z0-9_'+-]*)*"
@@ -161,6 +161,7 @@ class GitSource(Model):
             "write the repository as https://host/path, http://host/path or ssh://user@host/path",
         ),
         Field(max_length=1024),
+        AfterValidator(sound_url),
     ]
     ref: GitRef
     path: SourcePath = "."
