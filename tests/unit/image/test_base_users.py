@@ -40,6 +40,15 @@ def test_lines_are_added_only_for_whom_the_base_lacks() -> None:
     assert BASE.group_with(app) == BASE.group + b"\napp:x:1001:\n"
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "\u00b2", "4294967296"])
+def test_numbers_that_no_kernel_takes_are_passed_over(number: str) -> None:
+    line = f"app:x:{number}:{number}::/:/bin/sh\nweb:x:33:{number}::/:/bin/sh\n"
+    odd = BaseUsers(line.encode(), f"app:x:{number}:\n".encode())
+    for user in ("app", "web", "33", "1000"):
+        assert odd.account(user).gid < 1 << 31
+        assert odd.group_with(odd.account(user)).startswith(odd.group)
+
+
 @pytest.mark.parametrize("user", [None, "app", "1000:50", "nobody"])
 def test_without_a_base_all_is_as_in_any_image(user: str | None) -> None:
     none = BaseUsers()

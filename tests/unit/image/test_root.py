@@ -1,5 +1,6 @@
 """The root file system: merges, conflicts, and what every image has."""
 
+import base64
 from collections.abc import Mapping
 from typing import Any
 
@@ -293,6 +294,33 @@ def test_a_user_who_is_not_in_the_own_passwd_is_told() -> None:
     assert caught.value.message == (
         "config.user is web, whom /etc/passwd of spec.files does not have"
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "home"),
+    [
+        ("app:x:42:43::../../evil:/bin/sh", "evil"),
+        ("app:x:42:43::evil/../..:/bin/sh", None),
+        ("app:x:42:43::a\0b:/bin/sh", None),
+    ],
+)
+def test_a_home_never_leads_out_of_the_image(line: str, home: str | None) -> None:
+    data = base64.b64encode(f"{line}\nuser:x:42:43::/srv:/bin/sh\n".encode()).decode()
+    root = Packages(a={}).build({"path": "/etc/passwd", "contentBase64": data}, user="42")
+    assert not any(
+        part in {b"..", b""} or b"\0" in part for e in root.entries for part in e.name.split(b"/")
+    )
+    assert home is None or access(root, home) == (Kind.DIRECTORY, 0o755, 42, 43)
+
+
+@pytest.mark.parametrize("number", ["\u00b2", "9" * 5000, "-1", "4294967296"])
+def test_numbers_that_are_none_are_passed_over(number: str) -> None:
+    passwd = {
+        "path": "/etc/passwd",
+        "content": f"app:x:{number}:1::/a:/b\napp:x:1:{number}::/a:/b\n",
+    }
+    with pytest.raises(Terminal, match=r"whom /etc/passwd of spec\.files does not have"):
+        Packages(a={}).build(passwd, user="app")
 
 
 def test_working_directory_and_volumes_are_the_user_s() -> None:

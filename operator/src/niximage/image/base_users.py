@@ -1,12 +1,17 @@
 """The users that a base has: they stay, and whom the image runs as is one of them or added."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from niximage.image.users import Account, account, group, passwd
-
-_PASSWD_FIELDS = 7
-_GROUP_FIELDS = 4
+from niximage.image.users import (
+    GROUP_FIELDS,
+    PASSWD_FIELDS,
+    Account,
+    account,
+    fields_of,
+    group,
+    is_id,
+    passwd,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +29,10 @@ class BaseUsers:
         """
         own = account(user)
         name, _, group_name = (user or "root").partition(":")
-        users = list(_lines(self.passwd, _PASSWD_FIELDS))
-        groups = {fields[0]: int(fields[2]) for fields in _lines(self.group, _GROUP_FIELDS)}
+        users = list(fields_of(self.passwd, PASSWD_FIELDS))
+        groups = {fields[0]: int(fields[2]) for fields in fields_of(self.group, GROUP_FIELDS)}
         known = next((fields for fields in users if name in (fields[0], fields[2])), None)
-        if known is not None and known[3].isdigit():
+        if known is not None and is_id(known[3]):
             own = replace(own, name=known[0], uid=int(known[2]), home=known[5] or "/")
             if not group_name:
                 return replace(own, group="", gid=int(known[3]))
@@ -43,7 +48,7 @@ class BaseUsers:
         """/etc/passwd with this user."""
         if not self.passwd:
             return passwd(user)
-        if any(user.uid == int(f[2]) for f in _lines(self.passwd, _PASSWD_FIELDS)):
+        if any(user.uid == int(fields[2]) for fields in fields_of(self.passwd, PASSWD_FIELDS)):
             return self.passwd
         line = f"{user.name}:x:{user.uid}:{user.gid}::{user.home}:/bin/sh\n"
         return _ended(self.passwd) + line.encode()
@@ -52,17 +57,9 @@ class BaseUsers:
         """/etc/group with this user's group."""
         if not self.group:
             return group(user)
-        if any(user.gid == int(fields[2]) for fields in _lines(self.group, _GROUP_FIELDS)):
+        if any(user.gid == int(fields[2]) for fields in fields_of(self.group, GROUP_FIELDS)):
             return self.group
         return _ended(self.group) + f"{user.group or user.name}:x:{user.gid}:\n".encode()
-
-
-def _lines(text: bytes, fields: int) -> Iterator[list[str]]:
-    """The lines of this many fields whose third is a number."""
-    for line in text.decode("utf-8", "replace").splitlines():
-        parts = line.split(":")
-        if len(parts) == fields and parts[2].isdecimal() and parts[2].isascii():
-            yield parts
 
 
 def _free(number: int, taken: set[int]) -> int:

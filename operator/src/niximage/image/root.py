@@ -181,7 +181,7 @@ def _add_user(forest: Forest, config: Config, below: BaseUsers) -> Account:
 
 def _make(forest: Forest, path: str, user: Account) -> None:
     """A directory that the user may write, unless packages have one there."""
-    path = "/" + posixpath.normpath(path).lstrip("/")
+    path = "/" + posixpath.normpath(f"/{path}").lstrip("/")
     if path != "/" and not f"{path}/".startswith(tuple(f"{top}/" for top in _NOT_MADE)):
         forest.add_missing_directory(directory(path.encode()[1:], uid=user.uid, gid=user.gid))
 

@@ -4,6 +4,8 @@ Runtimes look up a name there to learn its number, and programs look up their ow
 learn their name and home. So whoever `config.user` names has an entry, a number too.
 """
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +18,9 @@ _NOBODY: Final = "nobody"
 _KNOWN: Final = {_ROOT: 0, _NOBODY: 65534}
 _KNOWN_NAMES: Final = {number: name for name, number in _KNOWN.items()}
 _MAX_ID: Final = (1 << 31) - 1
-_FIELDS: Final = 7  # of a line in /etc/passwd
+PASSWD_FIELDS: Final = 7  # of a line in /etc/passwd
+GROUP_FIELDS: Final = 4  # and in /etc/group
+_ID: Final = re.compile(r"[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +80,9 @@ def account_in(passwd: bytes, user: str | None) -> Account:
         Terminal: it has no such name.
     """
     wanted = (user or _ROOT).partition(":")[0]
-    for line in passwd.decode("utf-8", "replace").splitlines():
-        fields = line.split(":")
-        if len(fields) != _FIELDS or not (fields[2].isdigit() and fields[3].isdigit()):
-            continue
-        if wanted in {fields[0], fields[2]}:
-            uid, gid = _number(fields[2]), _number(fields[3])
-            return Account(fields[0], uid, "", gid, fields[5] or "/")
+    for fields in fields_of(passwd, PASSWD_FIELDS):
+        if wanted in {fields[0], fields[2]} and is_id(fields[3]):
+            return Account(fields[0], int(fields[2]), "", int(fields[3]), fields[5] or "/")
     if wanted.isdigit():
         return Account("", _number(wanted), "", 0, "/")
     if wanted == _ROOT:
@@ -92,6 +92,24 @@ def account_in(passwd: bytes, user: str | None) -> Account:
         f"config.user is {wanted}, whom /etc/passwd of spec.files does not have",
         hint="Add a line for it, or leave /etc/passwd to the image",
     )
+
+
+def fields_of(text: bytes, count: int) -> Iterator[list[str]]:
+    """The lines of /etc/passwd or /etc/group, whoever wrote them, that mean anything.
+
+    Args:
+        text: the file.
+        count: how many fields a line has; the third is a number.
+    """
+    for line in text.decode("utf-8", "replace").split("\n"):
+        fields = line.split(":")
+        if len(fields) == count and is_id(fields[2]) and "\0" not in line:
+            yield fields
+
+
+def is_id(text: str) -> bool:
+    """Whether a text is the number of a user or group."""
+    return _ID.fullmatch(text) is not None and int(text) <= _MAX_ID
 
 
 def passwd(user: Account) -> bytes:
