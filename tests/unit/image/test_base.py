@@ -1,6 +1,8 @@
 """What a base's documents may say, and how configs are merged."""
 
+import contextlib
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -85,6 +87,7 @@ def test_dockers_manifest_is_read_and_one_of_oci_without_a_type() -> None:
         (b"[" * 100_000, "no JSON object"),
         (manifest(schemaVersion=1), "not an image of OCI"),
         (manifest(mediaType=DOCKER + "distribution.manifest.v1+prettyjws"), "not an image of OCI"),
+        (manifest(mediaType=[MANIFEST]), "not an image of OCI"),
         (manifest(layers=[]), "1 to 127 layers"),
         (manifest(layers=[blob(LAYER_GZIP)] * 128), "1 to 127 layers"),
         (manifest(layers="x"), "1 to 127 layers"),
@@ -133,8 +136,9 @@ def test_the_image_of_the_platform_is_chosen(
     assert choose_manifest(index(*platforms), system, NAME) == SHA[chosen]
 
 
-def test_a_manifest_is_no_index() -> None:
-    assert choose_manifest(manifest(), SYSTEM, NAME) is None
+@pytest.mark.parametrize("content", [manifest(), manifest(mediaType=[MANIFEST])])
+def test_a_manifest_is_no_index(content: bytes) -> None:
+    assert choose_manifest(content, SYSTEM, NAME) is None
 
 
 @pytest.mark.parametrize(
@@ -299,6 +303,13 @@ def test_what_the_base_has_is_left_out_of_the_closure() -> None:
     assert set(left.infos) == {paths["a"], paths["c"]}
     assert left[paths["a"]].references == (paths["c"],)
     assert len(without(whole, names)) == 0
+
+
+@pytest.mark.parametrize("depth", range(sys.getrecursionlimit() - 400, sys.getrecursionlimit(), 10))
+def test_no_nesting_makes_a_traceback(depth: int) -> None:
+    nested = config("deep").replace(b'"deep"', b'{"Labels": ' + b"[" * depth + b"]" * depth + b"}")
+    with contextlib.suppress(Terminal):
+        read(nested)
 
 
 @given(st.binary(max_size=200))

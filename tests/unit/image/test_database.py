@@ -1,7 +1,9 @@
 """The Nix database and the SQLite writer below it, against SQLite itself."""
 
 import hashlib
+import itertools
 import sqlite3
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -187,6 +189,27 @@ def test_what_is_not_there_is_left_out_with_all_that_needs_it() -> None:
     there = {name for name in base_names(GRAPH) if not name.endswith("-lib")}
     found = registered_paths(nix_database(GRAPH), there)
     assert {info.name for info in found.values()} == {"data"}
+
+
+def test_a_long_chain_to_what_is_not_there_takes_no_longer_than_its_length() -> None:
+    names = [f"p{n:05}" for n in range(20_000)]
+    graph = closure({a: (1, [b]) for a, b in itertools.pairwise(names)} | {names[-1]: (1, [])})
+    there = {name for name in base_names(graph) if not name.endswith(names[-1])}
+    began = time.process_time()
+    assert registered_paths(nix_database(graph), there) == {}
+    assert time.process_time() - began < 5
+
+
+def test_references_of_any_type_are_no_paths() -> None:
+    row = (1, next(iter(GRAPH)).path, f"sha256:{'0' * 64}", 1)
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE ValidPaths (id, path, hash, narSize)")
+        connection.execute("CREATE TABLE Refs (referrer, reference)")
+        others = [(2, 7, "", 1), (3, b"x", "", 1), (4, None, "", 1), (5, "text", "", 1)]
+        connection.executemany("INSERT INTO ValidPaths VALUES (?, ?, ?, ?)", [row, *others])
+        connection.executemany("INSERT INTO Refs VALUES (1, ?)", [(n,) for n in range(2, 6)])
+        content = connection.serialize()
+    assert registered_paths(content, base_names(GRAPH)) == {}
 
 
 @pytest.mark.parametrize(

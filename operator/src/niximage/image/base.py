@@ -45,6 +45,9 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # What a base says of how it runs and we have no field for; the rest is Docker's own business.
 _PASSED_ON: Final = ("Healthcheck", "Shell")
 _SHOWN: Final = 8
+# Tuples: a document may have anything in their place, and no set takes a list.
+_INDEXES: Final = (INDEX, _DOCKER_INDEX)
+_MANIFESTS: Final = (MANIFEST, _DOCKER_MANIFEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +90,8 @@ def choose_manifest(content: bytes, system: str, name: str) -> str | None:
         Terminal: malformed, or it has no such platform.
     """
     document = _document(content, name)
-    if document.get("mediaType", INDEX if "manifests" in document else "") not in {
-        INDEX,
-        _DOCKER_INDEX,
-    }:
+    kind = document.get("mediaType", INDEX if "manifests" in document else "")
+    if kind not in _INDEXES:
         return None
     manifests = document.get("manifests")
     if not isinstance(manifests, list):
@@ -115,7 +116,7 @@ def read_base_manifest(content: bytes, name: str) -> BaseManifest:
     """
     document = _document(content, name)
     kind = document.get("mediaType", MANIFEST)
-    if kind not in {MANIFEST, _DOCKER_MANIFEST} or document.get("schemaVersion") != 2:  # noqa: PLR2004 (the only one left)
+    if kind not in _MANIFESTS or document.get("schemaVersion") != 2:  # noqa: PLR2004 (the only one left)
         raise _refused(name, f"it is a {kind!r:.100}, not an image of OCI or Docker's schema 2")
     layers = document.get("layers")
     if not isinstance(layers, list) or not 0 < len(layers) <= LAYERS_LIMIT:
@@ -165,7 +166,7 @@ def read_base_config(content: bytes, layers: int, system: str, name: str) -> Bas
     )
     try:
         canonical_json([config.runtime, *config.history])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise _refused(name, f"its config cannot be passed on: {error}") from None
     return config
 

@@ -201,14 +201,23 @@ def registered_paths(content: bytes, there: Collection[str]) -> Mapping[str, Pat
         match = _HASH.fullmatch(digest) if isinstance(digest, str) else None
         if match is not None and isinstance(size, int) and size >= 0:
             nar_hash = base64.b64encode(bytes.fromhex(match[1])).decode()
-            others = tuple(sorted({r for r in refers.get(path, ()) if r != path}))
+            # Whoever made it may refer to anything: what is no text is not found below.
+            others = tuple(sorted({r for r in refers.get(path, ()) if r != path}, key=str))
             info = PathInfo(path, f"sha256-{nar_hash}", size, others)
             found[path] = replace(info, refers_to_itself=path in refers.get(path, ()))
-    while lacking := [
-        path for path, info in found.items() if not all(r in found for r in info.references)
-    ]:
-        for path in lacking:
-            del found[path]
+    return _whole(found)
+
+
+def _whole(found: dict[str, PathInfo]) -> dict[str, PathInfo]:
+    """Those of the paths that are there with all that they refer to, over any number of steps."""
+    users: dict[Any, list[str]] = {}
+    for path, info in found.items():
+        for reference in info.references:
+            users.setdefault(reference, []).append(path)
+    lacking = [path for reference in users.keys() - found.keys() for path in users[reference]]
+    while lacking:
+        if found.pop(gone := lacking.pop(), None) is not None:
+            lacking += users.get(gone, ())
     return found
 
 

@@ -246,10 +246,10 @@ def tidy(name: bytes) -> bytes:
     """A name in a tar as a relative one with single slashes; "" for the root itself.
 
     Raises:
-        Terminal: it leads outside, or deeper than any program could.
+        Terminal: it leads outside, or deeper than any program could, or has a NUL in it.
     """
     parts = [part for part in name.split(b"/") if part not in {b"", b"."}]
-    if b".." in parts or len(parts) > _DEPTH_LIMIT:
+    if b".." in parts or b"\0" in name or len(parts) > _DEPTH_LIMIT:
         raise Terminal(
             Reason.INVALID_SPEC,
             f"the base has a file of the name {name[:200]!r}, which no image may have",
