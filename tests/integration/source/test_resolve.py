@@ -57,6 +57,14 @@ async def test_an_annotated_tag_is_its_commit(url: str, repository: Repository) 
         assert pinned.revision == commit
 
 
+async def test_a_repository_of_too_many_refs_is_told_without_its_password(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("niximage.source.git.OUTPUT_LIMIT", 10)
+    error = await failing(git_source(url.replace("://", "://me:secret@"), branch="main"))
+    assert error.message == f"git printed more than 10 bytes about {url}"
+
+
 async def test_any_ref_by_its_full_name(url: str, repository: Repository) -> None:
     repository.git("update-ref", "refs/pull/420/head", "HEAD")
     commit = repository.push()

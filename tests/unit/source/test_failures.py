@@ -100,7 +100,7 @@ def test_a_url_as_it_is_shown(url: str, shown: str) -> None:
     assert shown_url(url) == shown
 
 
-@given(st.from_regex(r"[A-Za-z0-9!$%:]{8,20}", fullmatch=True), st.sampled_from(["https", "ssh"]))
+@given(st.from_regex(r"[A-Za-z0-9!$%:@]{8,20}", fullmatch=True), st.sampled_from(["https", "ssh"]))
 def test_no_password_is_ever_shown(secret: str, scheme: str) -> None:
     url = f"{scheme}://user:{secret}@host.example/repo"
     complaint = f"fatal: unable to access '{url}/': nope\nfatal: bad {url}"

@@ -12,8 +12,9 @@ from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_te
 
 LINE_LIMIT: Final = 300  # bytes of git's own words in a message
 
-_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s@]*@")
-_PASSWORD = re.compile(r"(?P<user>ssh://[^/\s@:]*):[^/\s@]*@")
+# A password may have an @ in it: the last one before the path ends it.
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s]*@")
+_PASSWORD = re.compile(r"(?P<user>ssh://[^/\s@:]*):[^/\s]*@")
 
 _REASON = re.compile(r"(?:fatal|error|remote: ?error):", re.IGNORECASE)
 _UNREACHABLE = re.compile(

@@ -19,7 +19,7 @@ from typing import Final
 
 from niximage.errors import Reason, Retryable
 from niximage.source.credentials import Access, Credentials, access
-from niximage.source.failures import failure, timed_out
+from niximage.source.failures import failure, shown_url, timed_out
 
 END_TIMEOUT: Final = 10.0  # seconds that a killed git may take to be gone
 OUTPUT_LIMIT: Final = 4 << 20  # bytes of what git prints; 40,000 refs
@@ -245,7 +245,7 @@ async def _finish(process: asyncio.subprocess.Process, url: str) -> Outcome:
             if len(output) > OUTPUT_LIMIT:
                 raise Retryable(
                     Reason.SOURCE_UNAVAILABLE,
-                    f"git printed more than {OUTPUT_LIMIT} bytes about {url}",
+                    f"git printed more than {OUTPUT_LIMIT} bytes about {shown_url(url)}",
                     hint="Name a repository with fewer refs",
                 )
         text = (await complaint).decode("utf-8", "replace")
