@@ -9,7 +9,13 @@ import pytest
 
 from niximage.api.build import PinnedSource
 from niximage.errors import Reason, Retryable, Terminal
-from niximage.source.folder import copy_folder, copy_volume, pin_folder, tree_hash
+from niximage.source.folder import (
+    DEPTH_LIMIT,
+    copy_folder,
+    copy_volume,
+    pin_folder,
+    tree_hash,
+)
 
 
 @pytest.fixture
@@ -98,6 +104,19 @@ def test_a_pipe_is_refused_and_never_waited_for(folder: Path) -> None:
     assert time.monotonic() - start < 5
 
 
+def nested(folder: Path) -> None:
+    """Folders within folders, deeper than anybody means it."""
+    for _ in range(DEPTH_LIMIT + 2):
+        folder /= "d"
+        folder.mkdir()
+
+
+def test_folders_without_end_are_refused(folder: Path) -> None:
+    nested(folder)
+    with pytest.raises(Terminal, match="nested more than 256 deep"):
+        pin_folder(folder)
+
+
 def test_a_file_is_no_folder(folder: Path) -> None:
     with pytest.raises(Terminal):
         pin_folder(folder / "default.nix")
@@ -142,6 +161,12 @@ def test_a_path_that_leads_out_of_a_volume_is_refused(folder: Path, tmp_path: Pa
     error = refused(folder, tmp_path / "copy", source)
     assert "leads outside the source" in error.message
     assert "source.volume.path" in error.hint
+
+
+def test_a_volume_of_folders_without_end_is_refused(folder: Path, tmp_path: Path) -> None:
+    nested(folder)
+    assert "nested more than 256 deep" in refused(folder, tmp_path / "copy").message
+    assert not (tmp_path / "copy").exists()
 
 
 def test_what_is_no_file_on_a_volume_is_told(folder: Path, tmp_path: Path) -> None:

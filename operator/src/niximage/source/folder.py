@@ -20,6 +20,7 @@ from niximage.source.fetch import Fetched, inside
 SCHEME: Final = "path:"
 FILES_LIMIT: Final = 200_000
 SIZE_LIMIT: Final = 4 << 30  # bytes of all files
+DEPTH_LIMIT: Final = 256  # folders within folders
 
 _CHUNK: Final = 1 << 20
 _LEFT_OUT: Final = frozenset({".git"})
@@ -146,6 +147,12 @@ def _too_large(what: str) -> Terminal:
 def _walk(
     folder: Path, prefix: bytes, left_out: frozenset[str] = _LEFT_OUT
 ) -> Iterator[tuple[bytes, os.stat_result, Path]]:
+    if prefix.count(b"/") > DEPTH_LIMIT:
+        raise Terminal(
+            Reason.INVALID_SOURCE,
+            f"{os.fsdecode(prefix)[:300]}… has folders nested more than {DEPTH_LIMIT} deep",
+            hint="Is it the folder that you meant?",
+        )
     with os.scandir(folder) as children:
         names = sorted(os.fsencode(child.name) for child in children)
     for name in names:
