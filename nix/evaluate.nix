@@ -15,7 +15,7 @@
 # The answer:
 #   source    { status = "ok" | "missing" | "not-a-set"; at; type; takesConfig; }
 #   packages  for each request, in order:
-#             { status = "ok"; derivation; outputs; chosen = [ { name; path; } ]; }
+#             { status = "ok"; derivation; outputs; chosen = [ { name; path; } ]; runsOn; }
 #             { status = "missing"; at; }           `at`: how far the path leads to a set
 #             { status = "not-a-derivation"; type; }
 #             { status = "no-such-output"; wrong; outputs; }
@@ -86,6 +86,12 @@ let
     if package.outputSpecified or false then [ package.outputName ]
     else package.meta.outputsToInstall or [ (package.outputName or "out") ];
 
+  # What its programs run on, as far as it says: nixpkgs tells that from what builds them.
+  runsOn = package:
+    let builtOn = package.system or asked.system;
+    in if builtOn == asked.system then builtOn
+    else package.stdenv.hostPlatform.system or builtOn;
+
   describe = package: wanted:
     let
       outputs = package.outputs or [ "out" ];
@@ -103,6 +109,7 @@ let
       derivation = unsafeDiscardStringContext package.drvPath;
       inherit outputs;
       chosen = map (name: { inherit name; path = pathOf name; }) chosen;
+      runsOn = runsOn package;
     };
 
   report = { path, outputs }:

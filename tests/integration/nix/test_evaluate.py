@@ -8,7 +8,7 @@ import pytest
 
 from integration.nix.demo import SYSTEM
 from niximage.api.contents import NixpkgsConfig
-from niximage.errors import Reason, Terminal
+from niximage.errors import NixImageError, Reason, Terminal
 from niximage.nix.evaluate import EvaluatedPackage, evaluate
 from niximage.nix.programs import NixStore
 
@@ -275,6 +275,38 @@ def test_the_requested_system_is_the_one_that_counts(tmp_path: Path) -> None:
         source, ["p"], attribute=None, system="aarch64-linux", store=NixStore(), timeout=60
     )
     assert b"aarch64-linux" in Path(found.derivation).read_bytes()
+
+
+OTHER = "aarch64-linux" if SYSTEM == "x86_64-linux" else "x86_64-linux"
+
+
+def test_a_package_of_another_platform_is_no_package_of_this_one(tmp_path: Path) -> None:
+    package = PACKAGE.replace("inherit system", f'system = "{OTHER}"')
+    crossed = f'{package} // {{ stdenv.hostPlatform.system = "{SYSTEM}"; }}'
+    built = PACKAGE.replace("inherit system", 'system = "builtin"')
+    source = written(
+        tmp_path, f"{{ system }}: {{ p = {package}; crossed = {crossed}; built = {built}; }}"
+    )
+    assert len(look_up(source, "crossed", "built")) == 2
+    error = refused(source, "p")
+    assert (error.reason, error.message) == (
+        Reason.EVALUATION_FAILED,
+        f"p: it is for {OTHER}, not for {SYSTEM}: its source must take `system`",
+    )
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        "[ 1 2 ]",
+        "[ [ ] { } ]",
+        "[ (builtins.foldl' (a: _: [ a ]) 1 (builtins.genList (n: n) 3000)) ]",
+    ],
+)
+def test_outputs_that_are_no_names_are_told(tmp_path: Path, outputs: str) -> None:
+    package = f'{{ type = "derivation"; outputs = {outputs}; drvPath = "x"; }}'
+    with pytest.raises(NixImageError):
+        look_up(written(tmp_path, f"{{ p = {package}; }}"), "p^doc")
 
 
 @pytest.mark.parametrize(

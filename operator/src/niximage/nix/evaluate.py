@@ -8,7 +8,6 @@ alone is tried, then each package by itself, so that the one at fault is named.
 
 import json
 import re
-import signal
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 from niximage.api.build import STORE_PATH_PATTERN
 from niximage.api.contents import NixpkgsConfig
+from niximage.api.platforms import SYSTEMS
 from niximage.errors import Reason, Retryable, Terminal, plain_text
 from niximage.nix.problems import (
     Problem,
@@ -155,18 +155,12 @@ class _Evaluator:
         arguments += [str(EXPRESSION), "--argstr", "request", json.dumps(request)]
         left = max(self.deadline - time.monotonic(), 0.1)
         finished = run("nix-instantiate", arguments, store=self.store, timeout=left)
-        if finished.code == -signal.SIGKILL:
-            raise Terminal(
-                Reason.OUT_OF_MEMORY,
-                "the evaluation was killed, most likely for want of memory",
-                hint="Give the build more memory",
-            )
         if finished.code != 0:
             return _Died(finished.stderr.replace(f"{self.root}/", ""))
         try:
             document = json.loads(finished.stdout)
             answer = _Answer(document["source"], document["packages"], document["names"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise _malformed(str(error)) from None
         if len(answer.packages) not in {0, len(packages)}:
             raise _malformed(f"{len(answer.packages)} packages instead of {len(packages)}")
@@ -227,6 +221,11 @@ def _judge(
         return threw(package, answer.stderr)
     takes_config = answer.source.get("takesConfig") is True
     match answer.packages[0]:
+        case {"status": "ok", "runsOn": str(system)} if (
+            system != evaluator.system and system in SYSTEMS.values()
+        ):
+            text = f"it is for {system}, not for {evaluator.system}: its source must take `system`"
+            return Problem(package, Reason.EVALUATION_FAILED, text)
         case {"status": "ok", "derivation": derivation, "chosen": list(chosen)}:
             return _evaluated(package, derivation, chosen)
         case {"status": "missing", "at": list(at)}:
@@ -236,7 +235,8 @@ def _judge(
             what += "; name one of the packages in it" if kind == "set" else ""
             return Problem(package, Reason.PACKAGE_NOT_FOUND, f"it is no package but {what}")
         case {"status": "no-such-output", "wrong": list(wrong), "outputs": list(outputs)}:
-            text = f"it has no output {', '.join(map(str, wrong))}, only {', '.join(outputs)}"
+            there = ", ".join(map(str, outputs))
+            text = f"it has no output {', '.join(map(str, wrong))}, only {there}"
             return Problem(package, Reason.PACKAGE_NOT_FOUND, text)
     alone = evaluator.ask([package], guard=False)
     stderr = alone.stderr if isinstance(alone, _Died) else ""
