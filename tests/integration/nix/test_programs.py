@@ -80,6 +80,24 @@ def test_a_child_that_holds_the_pipes_is_not_waited_for() -> None:
     os.kill(int(done.stdout), 9)
 
 
+def test_a_program_that_is_killed_says_so() -> None:
+    with pytest.raises(Terminal) as caught:
+        sh("echo 'the last words' >&2; kill -9 $$")
+    assert caught.value.reason is Reason.OUT_OF_MEMORY
+    assert caught.value.message == "sh was killed, most likely for want of memory"
+    assert caught.value.log_tail == "the last words\n"
+
+
+def test_a_line_without_end_keeps_both_its_ends() -> None:
+    lines: list[str] = []
+    script = "echo -n begin; head -c 3000000 /dev/zero | tr '\\0' x; echo end"
+    run("sh", ["-c", f"({script}) >&2"], store=NixStore(), timeout=30, on_line=lines.append)
+    (line,) = lines
+    assert line.startswith("beginx")
+    assert line.endswith("xend")
+    assert len(line) < 1 << 18
+
+
 def test_a_program_that_is_not_there_says_so() -> None:
     with pytest.raises(Retryable, match="nix-nowhere cannot be started: No such file") as caught:
         run("nix-nowhere", [], store=NixStore(), timeout=1)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from niximage.nix.activity import Activities, Progress
+from niximage.nix.programs import without_middle
 
 FAILING = "/nix/store/19wc0phrcp91sk1l5lg951rwlxca7sfi-b-1.drv"
 USER = "/nix/store/pv5b8kjl5i4mz0l94gnw4i5gsnvxkfwi-c-1.drv"
@@ -75,6 +76,17 @@ def test_a_log_keeps_its_end_and_no_control_characters() -> None:
     assert max(len(each.encode()) for each in lines) <= 400
 
 
+@pytest.mark.parametrize("filling", ["x", "\\", '"', "\x1b[1m", "é", '\\"\n'])
+@pytest.mark.parametrize("more", range(7))
+def test_of_a_line_without_end_the_end_is_kept(filling: str, more: int) -> None:
+    said = Activities()
+    said.read(building(FAILING))
+    text = "y" * more + filling * (300_000 // len(filling)) + "the reason"
+    said.read(without_middle(log(text).encode()).decode("utf-8", "replace"))
+    assert said.log_tail(FAILING).endswith("the reason")
+    said.read(without_middle(json.dumps({"action": "result"}).encode()).decode())
+
+
 def test_only_the_latest_logs_are_kept() -> None:
     said = Activities()
     for i in range(100):
@@ -125,6 +137,7 @@ def test_without_events_the_text_is_what_went_wrong() -> None:
         '@nix {"action":"result","type":105,"id":[],"fields":{}}',
         '@nix {"action":"msg","level":0,"msg":null}',
         '@nix {"action":["msg"]}',
+        "@nix " + "[" * 100_000,
     ],
 )
 def test_malformed_events_are_no_crash(text: str) -> None:

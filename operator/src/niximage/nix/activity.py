@@ -16,6 +16,7 @@ from niximage.errors import plain_text
 LOGS_KEPT: Final = 64  # derivations whose log is remembered, the latest
 LOG_LINES: Final = 50  # of each
 LINE_LENGTH: Final = 400  # bytes of each
+LONG_LINE: Final = 4096  # characters, beyond which what matters stands at a line's end
 ERRORS_KEPT: Final = 20
 ERROR_LENGTH: Final = 4096  # bytes of each
 
@@ -70,7 +71,7 @@ class Activities:
             return None
         try:
             event = json.loads(line[len(_PREFIX) :])
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         if not isinstance(event, dict):
             return None
@@ -132,7 +133,7 @@ class Activities:
             case int(kind), [str(line)] if kind == _LOG_LINE:
                 log = self._logs.get(self._building.get(number, ""))
                 if log is not None:
-                    log.append(plain_text(line, LINE_LENGTH))
+                    log.append(_shown(line))
             case int(kind), [int(done), int(expected), *_] if (
                 kind == _PROGRESS and number == self._builds_id
             ):
@@ -145,6 +146,12 @@ class Activities:
         self._progress = Progress(
             self._progress.done, self._progress.expected, f"{what} {plain_text(name, 200)}"
         )
+
+
+def _shown(line: str) -> str:
+    if len(line) <= LONG_LINE:
+        return plain_text(line, LINE_LENGTH)
+    return plain_text(line[-LONG_LINE:], LINE_LENGTH, keep="end")
 
 
 def _number(value: Any) -> int:

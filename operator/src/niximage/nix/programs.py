@@ -22,13 +22,14 @@ from niximage.errors import Reason, Retryable, Terminal
 
 STDOUT_LIMIT: Final = 64 << 20  # bytes; the largest answer names nixpkgs' attributes
 STDERR_KEPT: Final = 256 << 10  # bytes of the end of stderr
-LINE_LIMIT: Final = 64 << 10  # bytes of one line of stderr that are looked at
+LINE_LIMIT: Final = 64 << 10  # bytes of one line of stderr that are looked at, at each end
 GRACE: Final = 3.0  # seconds between asking a program to end and making it
 DRAIN: Final = 2.0  # seconds for what a program said to be read after its end
 
 STATE: Final = Path("/nix/var/nix")
 
 _CHUNK: Final = 64 << 10
+_ESCAPE: Final = 6  # bytes of JSON's longest
 # What a Nix program may know of the process that runs it.
 _INHERITED: Final = (
     "PATH",
@@ -151,7 +152,7 @@ def run(
         on_line: called with each line of stderr as it comes, from another thread.
 
     Raises:
-        Terminal: it took too long.
+        Terminal: it took too long, or was killed.
         Retryable: it is not installed, or says more than anyone should.
     """
     try:
@@ -187,6 +188,13 @@ def run(
     drained = time.monotonic() + DRAIN
     out.join(drained)
     err.join(drained)
+    if process.returncode == -signal.SIGKILL:
+        raise Terminal(
+            Reason.OUT_OF_MEMORY,
+            f"{program} was killed, most likely for want of memory",
+            hint="Give the build more memory",
+            log_tail=err.text()[-2048:],
+        )
     return Finished(process.returncode, out.content(), err.text())
 
 
@@ -221,6 +229,20 @@ def _ended(process: "subprocess.Popen[bytes]") -> Iterator[None]:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(GRACE)
                     break
+
+
+def without_middle(line: bytes) -> bytes:
+    """A line as it is, or the two ends of one that is too long. Pure.
+
+    Nix's events are objects in JSON, and what makes them long is a string: cut between two of its
+    characters, and not within an escape, an event stays one.
+    """
+    if len(line) <= 2 * LINE_LIMIT:
+        return line
+    end = LINE_LIMIT
+    while (start := line.rfind(b"\\", max(end - _ESCAPE, 0), end)) >= 0:
+        end = start
+    return line[:end] + line[-LINE_LIMIT:].lstrip(b'"\\')
 
 
 class _Reader:
@@ -301,11 +323,13 @@ class _Tail(_Reader):
 
     def finish(self) -> None:
         if self._on_line is not None and self._line:
-            self._on_line(self._line.decode("utf-8", "replace"))
+            self._on_line(without_middle(bytes(self._line)).decode("utf-8", "replace"))
         self._line.clear()
 
     def _extend(self, data: bytes) -> None:
-        self._line += data[: LINE_LIMIT - len(self._line)]
+        self._line += data
+        if len(self._line) > 4 * LINE_LIMIT:
+            self._line = bytearray(without_middle(bytes(self._line)))
 
     def text(self) -> str:
         return bytes(self._kept[-STDERR_KEPT:]).decode("utf-8", "replace")
