@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic.alias_generators import to_camel
 
-from niximage.api.build import BuildRequest, PinnedBase, PinnedSource, input_hash
+from niximage.api.build import (
+    BuildOutputs,
+    BuildRequest,
+    BuiltPackage,
+    PinnedBase,
+    PinnedSource,
+    input_hash,
+)
 from niximage.api.canonical import canonical_hash, canonical_json
 from niximage.api.contents import ImageFile
 from niximage.api.image import NixImage
@@ -188,6 +195,26 @@ def repr_of(value: Any) -> str:
             return "[" + ",".join(map(repr_of, value)) + "]"
         case _:
             return repr(value)
+
+
+def test_of_what_is_known_as_many_platforms_travel_as_there_is_room_for() -> None:
+    def evaluated(outputs: int) -> list[BuiltPackage]:
+        path = f"/nix/store/{'a' * 32}-{'x' * 211}"
+        return [
+            BuiltPackage(attribute=f"p{n}", outputs={f"o{m}": path for m in range(outputs)})
+            for n in range(13)
+        ]
+
+    asked = BuildRequest.of(image(platforms=["linux/amd64", "linux/arm64"]), PINNED)
+    small, large = evaluated(1), evaluated(32)
+    both = BuildOutputs(packages={"linux/amd64": large, "linux/arm64": small}, source_time=5)
+    assert asked.knowing(both).known == both
+    one = BuildOutputs(packages={"linux/amd64": large, "linux/arm64": large}, source_time=5)
+    known = asked.knowing(one).known
+    assert known is not None
+    assert (list(known.packages), known.source_time) == (["linux/amd64"], 5)
+    asked.knowing(one).to_variable()
+    assert asked.knowing(None) == asked
 
 
 @pytest.mark.parametrize("value", [1.5, {"a": [0.1]}, {1: "a"}])

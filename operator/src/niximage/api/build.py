@@ -216,10 +216,22 @@ class BuildRequest(Strict):
             asked_at=asked_at,
         )
 
-    @property
-    def fits_variable(self) -> bool:
-        """Whether it is short enough for an environment variable."""
-        return len(canonical_json(self.to_json())) <= REQUEST_LIMIT
+    def knowing(self, known: BuildOutputs | None) -> Self:
+        """The request with what was evaluated before, as far as an environment variable has room.
+
+        Args:
+            known: what earlier builds evaluated the packages to.
+        """
+        request = self
+        if known is None:
+            return request
+        kept: dict[Platform, list[BuiltPackage]] = {}
+        for platform, packages in known.packages.items():
+            more = known.model_copy(update={"packages": {**kept, platform: packages}})
+            larger = self.model_copy(update={"known": more})
+            if len(canonical_json(larger.to_json())) <= REQUEST_LIMIT:
+                kept, request = more.packages, larger
+        return request
 
     def to_variable(self) -> str:
         """The request as an environment variable's value.

@@ -317,5 +317,4 @@ def with_evaluation(store: ObjectStore, request: BuildRequest) -> BuildRequest:
     Raises:
         NixImageError: the bucket does not answer.
     """
-    whole = request.model_copy(update={"known": find_evaluation(store, request)})
-    return whole if whole.fits_variable else request
+    return request.knowing(find_evaluation(store, request))
