@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from niximage.api.build import PinnedSource
 from niximage.api.source import Source
 from niximage.controller.resolver import Question, Resolver
@@ -51,6 +53,19 @@ async def test_a_thousand_askers_ask_once() -> None:
     server.gate.set()
     assert len({repr(a) for a in await asyncio.gather(*askers)}) == 1
     assert server.asked == 1
+
+
+async def test_of_sources_without_end_the_latest_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("niximage.controller.resolver.REMEMBERED", 3)
+    server = Server()
+    sources = [Source.model_validate({"nixpkgs": {"channel": f"nixos-{n}"}}) for n in range(5)]
+    for source in (*sources, *sources[2:]):
+        await server.ask(source)
+    assert server.asked == 5
+    await server.ask(sources[0])
+    assert server.asked == 6
 
 
 async def test_an_answer_is_kept_as_long_as_the_asker_allows() -> None:

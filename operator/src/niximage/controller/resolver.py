@@ -4,11 +4,16 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
+
+from cachetools import LRUCache
 
 from niximage.api.build import PinnedSource
 from niximage.api.canonical import canonical_hash
 from niximage.api.source import Source
 from niximage.errors import NixImageError, Retryable
+
+REMEMBERED: Final = 50_000  # answers: every source of five times as many images as there may be
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,8 @@ class Resolver:
         self._ask = ask
         self._retry_delay = retry_delay
         self._clock = clock
-        self._answers: dict[str, _Answer] = {}
+        # Sources come and go for as long as the operator runs.
+        self._answers: LRUCache[str, _Answer] = LRUCache(REMEMBERED)
         self._asking: dict[str, asyncio.Task[_Answer]] = {}
 
     async def resolve(self, question: Question, *, max_age: float) -> PinnedSource | NixImageError:
