@@ -59,10 +59,18 @@ def test_who_lists_no_more_is_dead() -> None:
     assert acting.trouble == ""
 
 
-@pytest.mark.parametrize("listen", ["8080", ":8080", "127.0.0.1:http", "127.0.0.1"])
+@pytest.mark.parametrize(
+    "listen", ["8080", ":8080", "127.0.0.1:http", "127.0.0.1", "127.0.0.1:100000"]
+)
 async def test_an_address_that_is_none_is_refused(listen: str) -> None:
     with pytest.raises(Terminal, match="is no address"):
         async with serve_health(listen, health()[0], Metrics()):
+            pass
+
+
+async def test_a_port_that_nobody_has_is_told() -> None:
+    with pytest.raises(Terminal, match=r"^cannot listen at 127\.0\.0\.1:99999"):
+        async with serve_health("127.0.0.1:99999", health()[0], Metrics()):
             pass
 
 

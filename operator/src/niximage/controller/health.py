@@ -9,11 +9,14 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from aiohttp import web
 
 from niximage.controller.metrics import CONTENT_TYPE, Metrics
 from niximage.errors import Reason, Terminal
+
+_DIGITS: Final = 5  # of a port
 
 
 @dataclass
@@ -82,7 +85,7 @@ async def serve_health(listen: str | None, health: Health, metrics: Metrics) -> 
         yield
         return
     host, _, port = listen.rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not port.isdecimal() or len(port) > _DIGITS:
         raise Terminal(
             Reason.INVALID_SPEC, f"{listen!r} is no address", hint="Write it as 0.0.0.0:8080"
         )
@@ -108,10 +111,10 @@ async def serve_health(listen: str | None, health: Health, metrics: Metrics) -> 
     try:
         try:
             await web.TCPSite(runner, host.strip("[]"), int(port)).start()
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise Terminal(
                 Reason.INVALID_SPEC,
-                f"cannot listen at {listen}: {error.strerror}",
+                f"cannot listen at {listen}: {getattr(error, 'strerror', None) or error}",
                 hint="Choose another address with --listen",
             ) from None
         yield
