@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from integration.gateway.conftest import Answer, Client, running
 from integration.tiny import tiny_image
 from niximage.bucket.file import FileStore
 from niximage.gateway import HtpasswdAuthority, Options
+from niximage.gateway.authority import Identity
 
 IMAGE = tiny_image(b"one")
 MINE = f"/v2/team-a/web/manifests/{IMAGE.digest}"
@@ -147,6 +149,52 @@ def test_a_token_by_post(gateway: Client) -> None:
         assert answer.status == status
     assert gateway.ask("/token", "POST", "{}", Content_Type="application/json").status == 415
     assert gateway.ask("/token", "PUT", Authorization=GOOD).status == 405
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "status"),
+    [
+        ("", b"grant_type=\xff", 400),
+        ("; charset=nothing", b"grant_type=password", 401),
+        ("; charset=utf-16", b"grant_type=password", 401),
+        ("", b"&".join(b"a=b" for _ in range(200)), 400),
+        ("\r\nContent-Encoding: gzip", b"no gzip", 400),
+    ],
+)
+def test_a_form_that_is_none_is_told_so(
+    gateway: Client, head: str, body: bytes, status: int
+) -> None:
+    assert posted(gateway, f"{head}\r\nContent-Length: {len(body)}", body) == status
+
+
+def test_a_form_without_end_is_refused(gateway: Client) -> None:
+    pieces = b"%x\r\n%b\r\n" % (30_000, b"x" * 30_000) * 2
+    assert posted(gateway, "\r\nTransfer-Encoding: chunked", pieces) == 413
+
+
+def posted(gateway: Client, head: str, body: bytes) -> int:
+    """The status that a token request gets, its header lines and its body as they are."""
+    host, _, port = gateway.address.partition(":")
+    kind = "Content-Type: application/x-www-form-urlencoded"
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(
+            f"POST /token HTTP/1.1\r\nHost: x\r\n{kind}{head}\r\n\r\n".encode() + body
+        )
+        return int(connection.recv(100).split()[1])
+
+
+def test_a_token_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    class Cluster:
+        takes_tokens = True
+
+        async def identify(self, user: str, password: str) -> Identity | None:
+            raise AssertionError(password)
+
+        async def may_pull(self, identity: Identity, repository: str) -> bool:
+            raise AssertionError(repository)
+
+    with running(FileStore(tmp_path), OPTIONS, authority=Cluster()) as client:
+        assert client.ask(MINE, Authorization="Bearer \xe9").status == 401
 
 
 def test_without_authentication_there_are_no_tokens(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import re
 import time
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import parse_qsl
 
 from aiohttp import hdrs, web
 
@@ -23,6 +24,7 @@ from niximage.gateway.tokens import SERVICE, Tokens, wanted_repositories
 
 FORM_LIMIT: Final = 32 << 10  # bytes of a token request's body
 FORM_TIMEOUT: Final = 10.0  # seconds for it to come
+FIELDS_LIMIT: Final = 100  # of it
 
 _HOST = re.compile(r"[A-Za-z0-9.\-_:\[\]]{1,255}")
 
@@ -67,7 +69,7 @@ class Guard:
                 if repository is not None and repository not in claims.repositories:
                     raise self._challenge(request, repository, "insufficient_scope")
                 return Admission(claims.user, time.monotonic() + claims.expires - time.time())
-            case "bearer" if self._authority.takes_tokens:
+            case "bearer" if self._authority.takes_tokens and credential.isascii():
                 who = await self._authority.identify("", credential.strip())
             case "bearer":
                 raise self._challenge(request, repository, "invalid_token")
@@ -154,17 +156,27 @@ async def _form(request: web.BaseRequest) -> tuple[str, str, list[str]]:
     """User, password and scopes of a POST, as OAuth 2.0 writes them."""
     if request.content_type != "application/x-www-form-urlencoded":
         raise Problem(415, "UNSUPPORTED", "a token request is a URL-encoded form")
-    if (request.content_length or 0) > FORM_LIMIT:
-        raise Problem(413, "SIZE_INVALID", f"a form of at most {FORM_LIMIT} bytes is read")
     try:
         async with asyncio.timeout(FORM_TIMEOUT):
-            form = await request.post()
+            body = await _body(request)
+        texts = dict(parse_qsl(body.decode(), max_num_fields=FIELDS_LIMIT))
     except TimeoutError:
         raise Problem(408, "UNSUPPORTED", "the form did not come in time") from None
-    texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    except (ValueError, web.RequestPayloadError):
+        raise Problem(400, "UNSUPPORTED", "the body is no URL-encoded form of UTF-8") from None
     if texts.get("grant_type") != "password":
         raise Problem(400, "UNSUPPORTED", "the grant_type must be password: nothing is refreshed")
     return texts.get("username", ""), texts.get("password", ""), [texts.get("scope", "")]
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    """The whole of a small body, whether or not it says before how large it is."""
+    body = bytearray()
+    async for piece in request.content.iter_any():
+        body += piece
+        if len(body) > FORM_LIMIT:
+            raise Problem(413, "SIZE_INVALID", f"a form of at most {FORM_LIMIT} bytes is read")
+    return bytes(body)
 
 
 def _wrong(why: str) -> Problem:
