@@ -1,22 +1,26 @@
 """What is in an image: names, ways, changes, and the images that users name."""
 
+import asyncio
 import base64
 import json
 from pathlib import Path
 
+import aiohttp
 import pytest
+from aiohttp.base_protocol import BaseProtocol
 
 from niximage.api.build import BuiltPackage
 from niximage.bucket.manifest import Manifest
 from niximage.cli.contents.diff import Change, changed, changes, pull, totals
 from niximage.cli.contents.graph import chains, closure_size, find_paths, needed_by
 from niximage.cli.contents.locate import Reference, choose_platform, parse_image
-from niximage.cli.contents.login import bearer, credentials
+from niximage.cli.contents.login import bearer, credentials, token_of
 from niximage.cli.contents.names import PackageName, package_name
+from niximage.cli.contents.registry import RegistryReader, begin
 from niximage.cli.contents.tree import by_package, by_path
 from niximage.cli.contents.why import explained
 from niximage.cli.tables import plain
-from niximage.errors import Terminal
+from niximage.errors import Retryable, Terminal
 from niximage.image.closure_document import ClosureDocument
 from niximage.image.descriptor import CONFIG, INDEX, LAYER_ZSTD, MANIFEST, Descriptor
 from unit.image.closures import closure, store_path
@@ -209,6 +213,45 @@ def test_a_challenge_tells_where_tokens_are() -> None:
     )
     assert bearer('Basic realm="x"') is None
     assert bearer('Bearer realm="file:///etc/passwd"') is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "token"),
+    [
+        (b'{"token": "a.b"}', "a.b"),
+        (b'{"token": "", "access_token": "c"}', "c"),
+        (b'{"token": "a\\r\\nX-Evil: 1"}', None),
+        (b'{"token": ["a"]}', None),
+        (b'{"token": "\xc3\xa9"}', None),
+        (b"[]", None),
+        (b"{}", None),
+        (b"[" * 100_000, None),
+    ],
+)
+def test_a_token_is_what_a_header_can_hold(answer: bytes, token: str | None) -> None:
+    assert token_of(answer) == token
+
+
+async def test_an_answer_that_comes_in_pieces_is_read_whole() -> None:
+    loop = asyncio.get_running_loop()
+    protocol = BaseProtocol(loop)
+    protocol.connection_made(asyncio.Transport())
+    content = aiohttp.StreamReader(protocol, 1024, loop=loop)
+    content.feed_data(b'{"token":')
+
+    def go_on() -> None:
+        content.feed_data(b' "a"}')
+        content.feed_eof()
+
+    loop.call_soon(go_on)
+    assert await begin(content, 100) == b'{"token": "a"}'
+
+
+async def test_no_password_goes_to_a_token_server_without_tls() -> None:
+    reader = RegistryReader("https://registry.example")
+    async with reader.opened():
+        with pytest.raises(Retryable, match="without TLS"):
+            await reader._log_in("a/b", 'Bearer realm="http://registry.example/token"')
 
 
 def test_credentials_are_those_of_docker_login(tmp_path: Path) -> None:

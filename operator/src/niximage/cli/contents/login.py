@@ -45,6 +45,20 @@ def bearer(challenge: str) -> tuple[str, dict[str, str]] | None:
     return (realm, wanted) if realm.startswith(("https://", "http://")) else None
 
 
+def token_of(answer: bytes) -> str | None:
+    """The token in what a token server answered, or None if there is none to be sent. Pure."""
+    try:
+        found = json.loads(answer)
+    except (ValueError, RecursionError):
+        return None
+    tokens = (
+        [found.get(name) for name in ("token", "access_token")] if isinstance(found, dict) else []
+    )
+    token = next((each for each in tokens if isinstance(each, str) and each), "")
+    # It goes into a header.
+    return token if token.isascii() and token.isprintable() and token else None
+
+
 def _files(environment: dict[str, str]) -> list[Path]:
     """In podman's order: its own file, docker's."""
     files = []

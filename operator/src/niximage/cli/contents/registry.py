@@ -1,7 +1,6 @@
 """Images read from a registry over HTTP: the gateway, or any that serves the same bucket."""
 
 import hashlib
-import json
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from types import TracebackType
@@ -13,7 +12,7 @@ import aiohttp
 from niximage.bucket import keys
 from niximage.bucket.manifest import MANIFEST_LIMIT
 from niximage.bucket.referrers import Referrer, read_referrers
-from niximage.cli.contents.login import bearer, credentials
+from niximage.cli.contents.login import bearer, credentials, token_of
 from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
 from niximage.image.descriptor import INDEX, MANIFEST
 from niximage.nix.background import BackgroundLoop
@@ -159,16 +158,16 @@ class RegistryReader:
             self._tokens[repository] = basic
             return
         realm, query = asked
+        if self._url.startswith("https:") and not realm.startswith("https:"):
+            raise _odd(self._url, "a token server that is asked without TLS")
         query.setdefault("scope", f"repository:{repository}:pull")
         headers = {"Authorization": basic} if basic else {}
         async with self._client.get(realm, params=query, headers=headers) as response:
             if response.status != _OK:
                 raise await _refused(realm, response)
-            try:
-                answer = json.loads(await response.content.read(_TOKEN_LIMIT))
-                token = answer.get("token") or answer["access_token"]
-            except (ValueError, KeyError, AttributeError):
-                raise _odd(self._url, "no token") from None
+            token = token_of(await begin(response.content, _TOKEN_LIMIT))
+        if token is None:
+            raise _odd(self._url, "no token")
         self._tokens[repository] = f"Bearer {token}"
 
 
@@ -178,6 +177,16 @@ class NoSuchThingError(Retryable):
 
 async def _next(pieces: AsyncGenerator[bytes, None]) -> bytes | None:
     return await anext(pieces, None)
+
+
+async def begin(content: aiohttp.StreamReader, limit: int) -> bytes:
+    """The first bytes of a body, all of it if it is no longer; a read alone gives what is there."""
+    found = bytearray()
+    async for piece in content.iter_any():
+        found += piece
+        if len(found) >= limit:
+            break
+    return bytes(found[:limit])
 
 
 async def _session() -> aiohttp.ClientSession:
@@ -190,7 +199,7 @@ async def _session() -> aiohttp.ClientSession:
 
 
 async def _refused(url: str, response: aiohttp.ClientResponse) -> NixImageError:
-    text = (await response.content.read(_TOKEN_LIMIT)).decode("utf-8", "replace")
+    text = (await begin(response.content, _TOKEN_LIMIT)).decode("utf-8", "replace")
     message = f"{url} answers {response.status}: {plain_text(text, 300)}"
     match response.status:
         case 404:
