@@ -23,6 +23,7 @@ from typing import IO, Any, Final, Literal
 
 from niximage.api.canonical import canonical_json
 from niximage.api.platforms import named
+from niximage.bucket import keys
 from niximage.bucket.manifest import Manifest, media_type, parse_index, parse_manifest
 from niximage.bucket.reader import ImageReader
 from niximage.errors import Reason, Retryable, Terminal
@@ -244,8 +245,8 @@ def _write_oci_archive(image: _Image, file: IO[bytes]) -> None:
 def _write_docker_archive(image: _Image, file: IO[bytes]) -> None:
     """Layers as plain tars, for not every Docker reads zstd."""
     (manifest,) = image.manifests
-    config = b"".join(image.blob(manifest.config))
-    diff_ids: list[str] = json.loads(config)["rootfs"]["diff_ids"]
+    config = _config(image, manifest)
+    diff_ids = diff_ids_of(config, len(manifest.layers))
     names = [f"{_hex(diff_id)}.tar" for diff_id in diff_ids]
     for name, diff_id, layer in dict.fromkeys(zip(names, diff_ids, manifest.layers, strict=True)):
         _add_unknown(file, name, _verified(image, layer, diff_id))
@@ -254,6 +255,44 @@ def _write_docker_archive(image: _Image, file: IO[bytes]) -> None:
     with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
         _add(archive, config_name, config)
         _add(archive, "manifest.json", canonical_json(table))
+
+
+def _config(image: _Image, manifest: Manifest) -> bytes:
+    if manifest.config.size > _CONFIG_LIMIT:
+        raise _no_config(f"it has {manifest.config.size} bytes")
+    config = bytearray()
+    for piece in image.blob(manifest.config):
+        config += piece
+        if len(config) > manifest.config.size:
+            raise _lacking(image.images, manifest.config.digest)
+    return bytes(config)
+
+
+def diff_ids_of(config: bytes, layers: int) -> list[str]:
+    """The digests of an image's layers before they were compressed. Pure.
+
+    Raises:
+        Retryable: it is no config of an image with so many layers.
+    """
+    try:
+        document = json.loads(config)
+    except (ValueError, RecursionError) as error:
+        raise _no_config(f"it is not JSON: {error}") from None
+    match document:
+        case {"rootfs": {"diff_ids": list(found)}} if len(found) == layers and all(
+            isinstance(each, str) and keys.is_digest(each) for each in found
+        ):
+            return found
+        case _:
+            raise _no_config(f"it does not name {layers} layers by their digests")
+
+
+def _no_config(why: str) -> Retryable:
+    return Retryable(
+        Reason.RESULT_INVALID,
+        f"the image's config cannot be used: {why}",
+        hint="Build the image again",
+    )
 
 
 def _verified(image: _Image, layer: Descriptor, diff_id: str) -> Iterator[bytes]:
