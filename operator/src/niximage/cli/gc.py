@@ -11,18 +11,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-import pydantic
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
-from niximage.api.base import Duration, seconds
 from niximage.bucket import open_store
 from niximage.bucket.collect import Collection, collect
 from niximage.bucket.collect import Progress as Told
 from niximage.bucket.logs import log_keys
 from niximage.builder.progress import size
+from niximage.cli.duration import length_of
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 
 ROOTS_LIMIT: Final = 256 << 20  # bytes of a file of roots: 100,000 NixImages as JSON
@@ -44,7 +43,7 @@ def run(bucket: str, *, roots: Path | None, grace: str, dry_run: bool, as_json: 
         Terminal: the options are at fault, or there is neither file nor cluster.
         Retryable: the bucket or the cluster fails.
     """
-    length = _seconds(grace)
+    length = length_of(grace, "--grace")
     store = open_store(bucket)
     try:
         with telling() as tell:
@@ -143,17 +142,6 @@ def telling() -> Iterator[Told]:
             last = what
 
     yield line
-
-
-def _seconds(grace: str) -> float:
-    try:
-        return seconds(pydantic.TypeAdapter(Duration).validate_python(grace))
-    except pydantic.ValidationError:
-        raise Terminal(
-            Reason.INVALID_SPEC,
-            f"--grace {grace[:100]!r} is no duration",
-            hint="Write it as 24h, 90m or 1h30m",
-        ) from None
 
 
 def _from_file(file: Path) -> str:

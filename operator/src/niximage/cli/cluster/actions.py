@@ -5,13 +5,13 @@ import datetime as dt
 
 import typer
 
-from niximage.api.base import seconds
 from niximage.api.image import FORCE_AT, REQUESTED_AT
 from niximage.api.status import ConditionType
 from niximage.cli.cluster.connect import Here, in_cluster
 from niximage.cli.cluster.facts import Facts
 from niximage.cli.cluster.options import Where
 from niximage.cli.cluster.waiting import wait
+from niximage.cli.duration import length_of
 from niximage.cli.program import program_name
 from niximage.controller.views import JobState, JobView
 from niximage.errors import Reason, Terminal
@@ -30,7 +30,7 @@ def suspend(where: Where, names: list[str], *, suspended: bool) -> None:
 
 def resume(where: Where, names: list[str], *, waits: bool, timeout: str) -> None:
     """Remove spec.suspend, and wait if asked to."""
-    limit = _seconds(timeout)
+    limit = length_of(timeout, "--timeout")
     suspend(where, names, suspended=False)
     if waits:
         in_cluster(where, lambda here: _wait_all(here, names, limit))
@@ -38,7 +38,7 @@ def resume(where: Where, names: list[str], *, waits: bool, timeout: str) -> None
 
 def reconcile(where: Where, names: list[str], *, force: bool, waits: bool, timeout: str) -> None:
     """Ask for a look at the source now, and with force for a build in any case."""
-    limit = _seconds(timeout)
+    limit = length_of(timeout, "--timeout")
 
     async def work(here: Here) -> None:
         for name in names:
@@ -59,7 +59,7 @@ def reconcile(where: Where, names: list[str], *, force: bool, waits: bool, timeo
 
 def retry(where: Where, names: list[str], *, waits: bool, timeout: str) -> None:
     """Ask for another try of what failed."""
-    limit = _seconds(timeout)
+    limit = length_of(timeout, "--timeout")
 
     async def work(here: Here) -> None:
         for name in names:
@@ -110,22 +110,6 @@ async def _request(here: Here, name: str, *, force: bool) -> None:
 async def _wait_all(here: Here, names: list[str], limit: float) -> None:
     for image in await asyncio.gather(*(wait(here, name, timeout=limit) for name in names)):
         typer.echo(f"{image.name} is Ready: {image.status.image}")
-
-
-def _seconds(duration: str) -> float:
-    """A duration as the API has them.
-
-    Raises:
-        Terminal: it is none.
-    """
-    limit = seconds(duration)
-    if limit <= 0:
-        raise Terminal(
-            Reason.INVALID_SPEC,
-            f"{duration[:100]!r} is no duration",
-            hint="Write 90s, 10m or 1h30m",
-        )
-    return limit
 
 
 def _now() -> dt.datetime:
