@@ -3,8 +3,9 @@
 import asyncio
 import itertools
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -31,6 +32,33 @@ def test_the_end_cancels_what_still_runs() -> None:
         future = loop.start(_endless())
     with pytest.raises(CancelledError):
         future.result(SOON)
+
+
+@asynccontextmanager
+async def _resource(said: list[str], *, fails: str = "") -> AsyncIterator[None]:
+    if fails == "opening":
+        raise OSError(fails)
+    said.append("open")
+    yield
+    said.append("closed")
+    if fails == "closing":
+        raise OSError(fails)
+
+
+def test_what_is_within_is_open_while_the_loop_runs() -> None:
+    said: list[str] = []
+    with BackgroundLoop(_resource(said)) as loop:
+        assert said == ["open"]
+        loop.call(asyncio.sleep(0))
+    assert said == ["open", "closed"]
+
+
+@pytest.mark.parametrize("fails", ["opening", "closing"])
+def test_what_goes_wrong_within_is_told_and_the_thread_is_gone(fails: str) -> None:
+    threads = threading.active_count()
+    with pytest.raises(OSError, match=fails), BackgroundLoop(_resource([], fails=fails)):
+        pass
+    assert threading.active_count() == threads
 
 
 def test_after_the_end_nothing_begins() -> None:

@@ -7,6 +7,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -14,9 +15,16 @@ _Result = TypeVar("_Result")
 
 
 class BackgroundLoop:
-    """A running event loop; used as a context manager, whose end cancels what still runs."""
+    """A running event loop; used as a context manager, whose end cancels what still runs.
 
-    def __init__(self) -> None:
+    Args:
+        within: what is open for as long as the loop runs; it is opened and closed in the loop, and
+            what goes wrong then is raised where the loop is entered or left.
+    """
+
+    def __init__(self, within: AbstractAsyncContextManager[object] | None = None) -> None:
+        self._within = within or nullcontext()
+        self._failure: BaseException | None = None
         self._started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         self._thread = threading.Thread(target=self._run, name="event-loop", daemon=True)
         # What is handed over under it comes before the end, and so is run, or cancelled.
@@ -25,7 +33,11 @@ class BackgroundLoop:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._started.result()
+        try:
+            self._started.result()
+        except BaseException:
+            self._thread.join()
+            raise
         return self
 
     def __exit__(
@@ -39,6 +51,8 @@ class BackgroundLoop:
             self._has_ended = True
             loop.call_soon_threadsafe(stop.set)
         self._thread.join()
+        if self._failure is not None:
+            raise self._failure
 
     def call(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Do some work in the loop and wait for it, from any other thread."""
@@ -67,12 +81,14 @@ class BackgroundLoop:
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
-        except BaseException as error:
-            if not self._started.done():
+        except BaseException as error:  # noqa: BLE001 (raised again in the thread that waits)
+            if self._started.done():
+                self._failure = error
+            else:
                 self._started.set_exception(error)
-            raise
 
     async def _main(self) -> None:
         stop = asyncio.Event()
-        self._started.set_result((asyncio.get_running_loop(), stop))
-        await stop.wait()
+        async with self._within:
+            self._started.set_result((asyncio.get_running_loop(), stop))
+            await stop.wait()

@@ -7,7 +7,8 @@ allow. A cache that cannot be reached fails what it would have decided, nothing 
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
 
@@ -49,18 +50,13 @@ class Substituters:
         self._places = [_place(url) for url in dict.fromkeys(urls)]
         self._keys = keys
         self._session = Session(patience)
-        self._loop = BackgroundLoop()
+        self._loop = BackgroundLoop(self._open())
         self._caches: list[BinaryCache] = []
         self._lookups: dict[str, asyncio.Task[Answer]] = {}
         self._opened: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
         self._loop.__enter__()
-        try:
-            self._loop.call(self._open())
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
         return self
 
     def __exit__(
@@ -69,10 +65,7 @@ class Substituters:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            self._loop.call(self._session.__aexit__(None, None, None))
-        finally:
-            self._loop.__exit__(None, None, None)
+        self._loop.__exit__(kind, error, trace)
 
     def walk(self, roots: Iterable[str], local: Mapping[str, PathInfo] | None = None) -> Walk:
         """Look up store paths and, over any number of steps, all that they refer to.
@@ -100,11 +93,13 @@ class Substituters:
             task = self._lookups[path] = asyncio.create_task(self._ask(path))
         return await asyncio.shield(task)
 
-    async def _open(self) -> None:
-        await self._session.__aenter__()
-        self._caches = [
-            BinaryCache(self._session.open(url), priority) for url, priority in self._places
-        ]
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[None]:
+        async with self._session:
+            self._caches = [
+                BinaryCache(self._session.open(url), priority) for url, priority in self._places
+            ]
+            yield
 
     async def _by_priority(self) -> list[BinaryCache]:
         """The caches in their order; those that do not answer come where they were named."""

@@ -1,8 +1,8 @@
 """Images read from a registry over HTTP: the gateway, or any that serves the same bucket."""
 
 import hashlib
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -36,7 +36,7 @@ class RegistryReader:
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
-        self.loop = BackgroundLoop()
+        self.loop = BackgroundLoop(self.opened())
         self._client: aiohttp.ClientSession | None = None
         self._tokens: dict[str, str] = {}
 
@@ -47,11 +47,6 @@ class RegistryReader:
 
     def __enter__(self) -> Self:
         self.loop.__enter__()
-        try:
-            self.loop.call(self.open())
-        except BaseException as error:
-            self.__exit__(type(error), error, error.__traceback__)
-            raise
         return self
 
     def __exit__(
@@ -60,19 +55,13 @@ class RegistryReader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            self.loop.call(self.close())
-        finally:
-            self.loop.__exit__(kind, error, trace)
+        self.loop.__exit__(kind, error, trace)
 
-    async def open(self) -> None:
-        """Open what requests go through; in the loop."""
-        self._client = await _session()
-
-    async def close(self) -> None:
-        """Close it."""
-        if self._client is not None:
-            await self._client.close()
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """What requests go through; in the loop."""
+        async with _session() as self._client:
+            yield
 
     def tag(self, repository: str, tag: str) -> str | None:
         """See `ImageReader`."""
@@ -189,7 +178,7 @@ async def begin(content: aiohttp.StreamReader, limit: int) -> bytes:
     return bytes(found[:limit])
 
 
-async def _session() -> aiohttp.ClientSession:
+def _session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         auto_decompress=False,  # digests are of the bytes as they are
         trust_env=True,

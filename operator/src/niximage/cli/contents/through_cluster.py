@@ -1,7 +1,7 @@
 """The gateway's images by way of the API server: from where only that can be reached."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
 
 from niximage.cli.cluster.connect import explained
@@ -29,29 +29,27 @@ class ClusterReader(RegistryReader):
         self._api = ApiServer(user=Kubeconfig(where.kubeconfig, where.context))
         self._pod: tuple[str, str, int] | None = None
 
-    async def open(self) -> None:
-        """Find a gateway.
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """The API server, once a gateway was found.
 
         Raises:
             Terminal: there is none, or the user may not look for it.
             Retryable: the API server does not answer.
         """
-        await self._api.__aenter__()
-        try:
-            pods = await self._api.list_pods_labelled(LABELS)
-        except NixImageError as error:
-            raise explained(error) from None
-        self._pod = gateway_of(pods)
-        if self._pod is None:
-            raise Terminal(
-                Reason.REFERENCE_NOT_FOUND,
-                "no gateway runs in this cluster",
-                hint="Name a registry with --registry, or the bucket with --bucket",
-            )
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._api.__aexit__()
+        async with self._api:
+            try:
+                pods = await self._api.list_pods_labelled(LABELS)
+            except NixImageError as error:
+                raise explained(error) from None
+            self._pod = gateway_of(pods)
+            if self._pod is None:
+                raise Terminal(
+                    Reason.REFERENCE_NOT_FOUND,
+                    "no gateway runs in this cluster",
+                    hint="Name a registry with --registry, or the bucket with --bucket",
+                )
+            yield
 
     async def pieces(
         self, repository: str, rest: str, accept: str = "*/*"
