@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from niximage.gateway.send_file import send_file
+from niximage.gateway.send_file import _send_burst, send_file
 
 CONTENT = hashlib.shake_256(b"content").digest(24 << 20)
 
@@ -50,6 +50,11 @@ async def read(client: socket.socket, count: int) -> bytes:
             assert pieces[-1]
             left -= len(pieces[-1])
     return b"".join(pieces)
+
+
+def test_whatever_a_connection_fails_with_the_client_has_gone(file: Path) -> None:
+    with file.open("rb") as source, file.open("rb") as nobody, pytest.raises(ConnectionResetError):
+        _send_burst(nobody.fileno(), source.fileno(), 0, 100)
 
 
 async def test_a_file_comes_whole(file: Path) -> None:

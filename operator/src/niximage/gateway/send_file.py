@@ -95,6 +95,9 @@ def _send_burst(target: int, source: int, offset: int, length: int) -> _Burst:
             except BlockingIOError:
                 if not poll.poll(PATIENCE):
                     return _Burst(sent, ended=False)
+            except OSError as error:
+                # A node that lost its power, say, is a time-out and no reset: no trouble of ours.
+                raise ConnectionResetError(f"the client has gone: {error.strerror}") from error
     return _Burst(sent, ended=False)
 
 
