@@ -217,10 +217,15 @@ async def _load(user: Kubeconfig, configuration: kubernetes.Configuration) -> st
     """Fill a configuration from a kubeconfig; returns the namespace that it names."""
     if not user.is_there:
         raise config.ConfigException(f"there is no kubeconfig at {user.files}")
-    loader = await config.load_kube_config(  # type: ignore[no-untyped-call]
-        user.files, context=user.context or None, client_configuration=configuration
-    )
-    return str(loader.current_context["context"].get("namespace") or "default")
+    try:
+        loader = await config.load_kube_config(  # type: ignore[no-untyped-call]
+            user.files, context=user.context or None, client_configuration=configuration
+        )
+        return str(loader.current_context["context"].get("namespace") or "default")
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        # The client takes whatever YAML there is for what it expects.
+        words = f"the kubeconfig at {user.files} is malformed: {error}"
+        raise config.ConfigException(words) from None
 
 
 def _is_good(status: int) -> bool:
