@@ -67,6 +67,16 @@ async def test_an_add_overtakes_a_delay(queue: KeyedQueue[str]) -> None:
     assert await taken(queue) == "b", "the overtaken delay of a gives nothing"
 
 
+async def test_times_that_no_longer_count_are_forgotten(queue: KeyedQueue[str]) -> None:
+    for _ in range(5000):
+        queue.add_after("a", 10_000)
+        queue.add("a")
+        queue.done(await taken(queue))
+    queue.add_after("b", 0.01)
+    assert await taken(queue) == "b"
+    assert len(queue._delayed) < 1500
+
+
 async def test_failures_wait_longer_and_longer_until_forgotten(queue: KeyedQueue[str]) -> None:
     delays = []
     for _ in range(5):

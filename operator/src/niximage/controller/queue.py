@@ -10,7 +10,9 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+_STALE: Final = 1000  # times that no longer count, and are kept in any case
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -70,6 +72,10 @@ class KeyedQueue(Generic[Key]):
         self._due[key] = due
         self._count += 1
         heapq.heappush(self._delayed, (due, self._count, key))
+        if len(self._delayed) > 2 * len(self._due) + _STALE:
+            # A key that comes sooner leaves its former time behind, which may be weeks ahead.
+            self._delayed = [each for each in self._delayed if self._due.get(each[2]) == each[0]]
+            heapq.heapify(self._delayed)
         self._arm()
 
     def add_failed(self, key: Key, at_least: float = 0.0) -> float:
