@@ -14,6 +14,7 @@ from pathlib import Path
 # before what imports it, here and in the other modules
 sys.path.append(str(Path(__file__).resolve().parent.parent / "cluster"))
 
+import push
 import recipes
 from console import ClusterError, say
 
@@ -31,11 +32,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="IMAGE",
         help=f"of {' and '.join(recipes.IMAGES)}; all when none is named",
     )
+    send = commands.add_parser(
+        "push", help="make the operator's image and push it; prints its name in the registry"
+    )
+    send.add_argument("target", metavar="HOST/NAME[:TAG]", help="where nodes pull it")
+    send.add_argument(
+        "names", nargs="?", default="operator", metavar="IMAGE", help="another image than operator"
+    )
     options = parser.parse_args(arguments)
-    unknown = [name for name in options.names if name not in recipes.IMAGES]
+    names = [options.names] if isinstance(options.names, str) else options.names
+    unknown = [name for name in names if name not in recipes.IMAGES]
     if unknown:
         parser.error(f"unknown: {' '.join(unknown)}; there are {' and '.join(recipes.IMAGES)}")
     try:
+        if options.command == "push":
+            print(push.push(recipes.IMAGES[options.names](), options.target), flush=True)
+            return 0
         for name in options.names or recipes.IMAGES:
             image = recipes.IMAGES[name]()
             print(f"{image.reference} {image.archive}", flush=True)

@@ -99,7 +99,9 @@ def test_a_line_without_end_keeps_both_its_ends() -> None:
 
 
 def test_a_program_that_is_not_there_says_so() -> None:
-    with pytest.raises(Retryable, match="nix-nowhere cannot be started: No such file") as caught:
+    with pytest.raises(
+        Retryable, match="Nix is not at hand: nix-nowhere cannot be started: No such file"
+    ) as caught:
         run("nix-nowhere", [], store=NixStore(), timeout=1)
     assert "Install Nix" in caught.value.hint
 

@@ -329,6 +329,10 @@ def test_bad_specs_are_refused_with_the_field_named(spec: dict[str, Any], words:
         (document().replace("name: web", "name: Web"), "metadata.name"),
         (document().replace("name: web", "name: " + "w" * 53), "metadata.name"),
         (document().replace("spec:", "spek:"), "spec"),
+        (document(package=["x"]), "spec.package: unknown field; did you mean packages?"),
+        (document(config={"command": ["x"]}), "spec.config.command: unknown field.*mean cmd?"),
+        (document(config={"env": [{"nam": "x", "value": "y"}]}), "env.0.nam: .* mean name?"),
+        (document(output={"zzz": 1}), "output.zzz: unknown field; there are repository, tags"),
     ],
 )
 def test_a_file_that_is_no_niximage_is_refused(text: str, words: str) -> None:

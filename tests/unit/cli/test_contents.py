@@ -120,13 +120,13 @@ def test_the_tree_begins_with_the_largest_package_and_follows_each_path_once() -
 def test_the_flat_list_begins_with_the_largest_path() -> None:
     lines = plain(by_path(document())).splitlines()
     assert lines[0].split() == ["SIZE", "LAYER", "NAME", "NEEDED", "BY"]
-    assert lines[1].split() == ["30.0", "MB", "3", "glibc-2.40-36", "curl,", "hello"]
+    assert lines[1].split() == ["30.0", "MB", "4", "glibc-2.40-36", "curl,", "hello"]
 
 
 def test_why_shows_the_shortest_way_and_who_else_needs_it() -> None:
     ways = chains(CLOSURE, ROOTS, GLIBC)
     text = plain(*explained(document(), GLIBC, ways, everyone=False))
-    assert f"{GLIBC}  30.0 MB, in layer 3\nhello\n└── hello-2.12.1\n    └── glibc" in text
+    assert f"{GLIBC}  30.0 MB, in layer 4\nhello\n└── hello-2.12.1\n    └── glibc" in text
     assert "needed by curl, too" in text
     everyone = plain(*explained(document(), GLIBC, ways, everyone=True))
     assert "needed by" not in everyone

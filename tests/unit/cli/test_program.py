@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from typing import Final
 
 import pytest
@@ -9,7 +10,9 @@ import typer
 from typer.testing import CliRunner
 
 from niximage.cli.app import app
+from niximage.cli.failure import told
 from niximage.cli.program import program_name
+from niximage.errors import Reason, Terminal
 
 HEAVY: Final = {"aiohttp", "google", "kubernetes", "pydantic", "rich", "yaml", "zstandard"}
 _LIST_MODULES: Final = """
@@ -41,6 +44,23 @@ def test_help_lists_commands_by_what_they_are_about() -> None:
     places = [text.index(title) for title in ("NixImages in a cluster:", "Operation:")]
     assert places[0] < text.index("  reconcile ") < places[1] < text.index("  serve ")
     assert "builder" not in text
+
+
+def test_the_version_is_told() -> None:
+    said = CliRunner().invoke(app, ["--version"])
+    assert said.exit_code == 0
+    assert said.stdout.split()[1:] == [version("niximage-operator")]
+
+
+@pytest.mark.parametrize(
+    ("hint", "shown"), [("Did you mean x?", "x?"), ("Try x", "x."), ("x.", "x.")]
+)
+def test_a_hint_ends_as_a_sentence_does(
+    capsys: pytest.CaptureFixture[str], hint: str, shown: str
+) -> None:
+    with pytest.raises(SystemExit), told():
+        raise Terminal(Reason.INVALID_SPEC, "no", hint=hint)
+    assert capsys.readouterr().err.endswith(f"{shown}\n")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A NixImage as a whole, and as a file that users hand to the command line."""
 
-from typing import Annotated, Any, Final, Self
+import difflib
+from typing import Annotated, Any, Final, Self, get_args
 
 import pydantic
 from pydantic import ConfigDict, Field, model_validator
@@ -120,7 +121,9 @@ def read_image(document: Any, where: str) -> NixImage:
         # A list may be written in a few bytes, and yet be endless to show.
         shown = "/".join(x[:80] if isinstance(x, str) else "?" for x in (version, kind))
         raise Terminal(
-            Reason.INVALID_SPEC, f"{where} is {plain_text(shown, 200)}, not {API_VERSION}/{KIND}"
+            Reason.INVALID_SPEC,
+            f"{where} is {plain_text(shown, 200)}, not {API_VERSION}/{KIND}",
+            hint=f"Start with apiVersion: {API_VERSION} and kind: {KIND}",
         )
     document = {key: value for key, value in document.items() if key != "status"}
     metadata = document.get("metadata")
@@ -143,7 +146,35 @@ def explain(error: pydantic.ValidationError) -> str:
         given: Any = problem.get("input")
         plain = isinstance(given, str | float) or (type(given) is int and abs(given) < _LONG)
         shown = f" (got {given!r:.80})" if plain else ""
-        lines.append(plain_text(f"{path}: {problem['msg']}{shown}", 400))
+        words = f"{problem['msg']}{shown}"
+        if problem["type"] == "extra_forbidden":
+            words = "unknown field" + _near_fields(problem["loc"])
+        lines.append(plain_text(f"{path}: {words}", 400))
     if len(problems) > _SHOWN:
         lines.append(f"and {len(problems) - _SHOWN} more")
     return "\n".join(lines)
+
+
+def _near_fields(place: tuple[int | str, ...]) -> str:
+    """Which fields of an image may be meant by one that it has not."""
+    model: Any = NixImage
+    for part in place[:-1]:
+        if isinstance(part, str):
+            model = next(
+                (field.annotation for field in model.model_fields.values() if field.alias == part),
+                None,
+            )
+        model = _model_in(model)
+        if model is None:
+            return ""
+    names = [field.alias or name for name, field in model.model_fields.items()]
+    near = difflib.get_close_matches(str(place[-1]), names, n=3)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(names)}"
+
+
+def _model_in(annotation: Any) -> type[Model] | None:
+    """The one model that a field's type is of, be it optional or a list."""
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        return annotation
+    found = (_model_in(each) for each in get_args(annotation))
+    return next((each for each in found if each is not None), None)

@@ -17,7 +17,6 @@ from niximage.cli.options import (
 
 app: Final = typer.Typer(
     name="niximage",
-    help="Run Nix packages on Kubernetes: a NixImage in, an image digest out.",
     cls=program.Panels,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -38,6 +37,22 @@ app.command(rich_help_panel=LOCALLY)(images.tag)
 app.command(rich_help_panel=LOCALLY)(images.lock)
 app.command(rich_help_panel=OPERATION)(services.operator)
 app.command(rich_help_panel=OPERATION)(services.serve)
+
+
+@app.callback()
+def about(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the version of this program and exit.",
+            callback=program.show_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Run Nix packages on Kubernetes: a NixImage in, an image digest out."""
 
 
 def main() -> None:

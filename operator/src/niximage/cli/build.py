@@ -34,6 +34,12 @@ def run(options: Options, *, bucket: str, outputs: list[str], as_json: bool) -> 
         Terminal: the options, the source or the packages are at fault.
         Retryable: the world was in the way.
     """
+    if options.file is None and not options.packages:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            "what is to be built?",
+            hint="Name a file with -f image.yaml, or packages with -p",
+        )
     if not bucket and not outputs:
         raise Terminal(
             Reason.INVALID_SPEC,

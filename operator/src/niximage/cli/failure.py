@@ -23,7 +23,7 @@ def told() -> Iterator[None]:
             tail = plain_text(error.log_tail, 4000, keep="end").splitlines()
             lines += ["  last lines of its log:", *(f"    {line}" for line in tail)]
         if error.hint:
-            lines.append(f"  {error.hint.rstrip('.')}.")
+            lines.append(f"  {error.hint}" + ("" if error.hint.endswith(("?", ".")) else "."))
         print("\n".join(lines), file=sys.stderr)  # noqa: T201 (a command line prints)
         sys.exit(exit_code(error))
     except KeyboardInterrupt:

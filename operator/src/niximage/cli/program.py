@@ -39,6 +39,15 @@ class Panels(TyperGroup):
                 )
 
 
+def show_version(is_asked: bool) -> None:
+    """Print the version, and end, where --version is given."""
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"{program_name()} {version('niximage-operator')}")
+        raise typer.Exit
+
+
 def run(app: typer.Typer) -> None:
     """Run the program as it was called."""
     app(prog_name=program_name(), complete_var=COMPLETE)

@@ -62,11 +62,14 @@ class Walking:
 
     async def walk(self, roots: Iterable[str]) -> Walk:
         """See `Substituters.walk`; in the event loop."""
+        failure: NixImageError | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 self._visit_all(roots, group)
         except* NixImageError as errors:
-            raise _first(errors) from None
+            failure = _first(errors)
+        if failure is not None:
+            raise failure  # raised above, Python before 3.11.4 makes a group of it again
         return Walk(
             dict(sorted(self._substitutes.items())),
             dict(sorted(self._found_here.items())),

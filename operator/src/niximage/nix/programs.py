@@ -167,8 +167,8 @@ def run(
     except OSError as error:
         raise Retryable(
             Reason.INTERNAL_ERROR,
-            f"{program} cannot be started: {error.strerror}",
-            hint="Install Nix (Debian: nix-bin) and see that it is on PATH",
+            f"Nix is not at hand: {program} cannot be started: {error.strerror}",
+            hint="Install Nix (Debian: apt-get install nix-bin) and see that it is on PATH",
         ) from None
     assert process.stdout is not None
     assert process.stderr is not None

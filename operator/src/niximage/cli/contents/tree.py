@@ -73,7 +73,7 @@ def by_path(document: ClosureDocument) -> RenderableType:
     rows = [
         [
             size(info.nar_size),
-            str(layers[info.path]) if info.path in layers else "-",
+            str(layers[info.path] + 1) if info.path in layers else "-",
             store_path_name(info.path),
             ", ".join(needed[info.path][:NAMED])
             + (f" and {len(needed[info.path]) - NAMED} more" * (len(needed[info.path]) > NAMED)),

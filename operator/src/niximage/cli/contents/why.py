@@ -61,7 +61,7 @@ def explained(
     """The ways to a store path as trees of one branch. Pure."""
     info = document.closure[path]
     layer = document.layers.get(path)
-    place = "" if layer is None else f", in layer {layer}"
+    place = "" if layer is None else f", in layer {layer + 1}"
     shown: list[RenderableType] = [Text(f"{path}  {size(info.nar_size)}{place}", style="bold")]
     for way in ways if everyone else ways[:1]:
         root = branch = Tree(Text(way.package), guide_style="dim")
