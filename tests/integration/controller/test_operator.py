@@ -184,20 +184,6 @@ def test_a_failed_build_stalls_with_what_its_pod_said(operator: Operator, namesp
     assert "Reconciling" not in conditions(image)
 
 
-def test_a_moved_branch_rebuilds_a_stalled_image(operator: Operator, namespace: str) -> None:
-    image = nix_image(namespace, interval="1m")
-    operator.cluster.do("create", "-f", "-", given=image)
-    first = operator.job(namespace)
-    message = BuildFailure.from_error(Terminal(Reason.BUILD_FAILED, "no")).to_message().decode()
-    operator.end_job(first, code=65, message=message, step="build")
-    operator.image_with(namespace, "Stalled", "True/BuildFailed")
-    operator.git.commit("mended")
-    operator.stop()  # a start looks the source up at once; the interval is a minute
-    operator.start()
-    second = operator.job(namespace, other_than=first["metadata"]["uid"])
-    assert second["metadata"]["name"] != first["metadata"]["name"]
-
-
 def failed_for(reason: str) -> Callable[[Json], bool]:
     """Whether the last build failed so; said even while the next one is under way."""
     return lambda image: image["status"].get("failure", {}).get("reason") == reason

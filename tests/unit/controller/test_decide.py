@@ -214,12 +214,13 @@ def test_nothing_is_written_when_nothing_changed() -> None:
     assert decision.status is not None
     assert decision.status.merge_patch_from(image.status.to_json()) == {}
     assert not decision.effects
-    assert decision.requeue_after == 600
+    assert decision.poll_after is not None
+    assert 0 < decision.poll_after <= 600
 
 
 def test_a_fixed_commit_is_not_polled() -> None:
     image = ready(nix_image(source={"nixpkgs": {"revision": pinned().revision}}))
-    assert decide(image, observe(source=pinned()), NOW, SETTINGS).requeue_after is None
+    assert decide(image, observe(source=pinned()), NOW, SETTINGS).poll_after is None
 
 
 # Failures --------------------------------------------------------------------------------------
@@ -267,7 +268,7 @@ def test_a_reference_that_is_not_there_stalls_and_is_still_looked_for() -> None:
     image = answered(image, decision)
     assert told(image)["Stalled"] == "True/ReferenceNotFound"
     assert "Reconciling" not in told(image)
-    assert decision.requeue_after == 600
+    assert decision.poll_after is not None
     assert decide(image, observe(), NOW, SETTINGS).looks == (Resolve(),)
     again = decide(image, observe(source=NO_BRANCH), NOW + dt.timedelta(hours=1), SETTINGS)
     assert again.status is not None

@@ -82,7 +82,7 @@ def test_what_is_not_there_yet_is_waited_for_without_delays(reason: Reason) -> N
         "SourceResolved": f"False/{reason}",
     }
     assert image.status.failure is None
-    assert decision.requeue_after == 600
+    assert decision.poll_after is not None
     assert decide(image, Observed(), NOW, SETTINGS).looks == (Resolve(),)
     again = decide(image, Observed(source=Retryable(reason, "not yet")), NOW, SETTINGS)
     assert again.status == image.status, "nothing new is nothing to write"

@@ -2,12 +2,13 @@
 
 import asyncio
 import copy
+import time
 from typing import Any
 
 import pytest
 
 from niximage.controller.connection import Conflict, NotThere
-from niximage.controller.lease import DURATION, MARGIN, Lease
+from niximage.controller.lease import DURATION, MARGIN, RENEW_EVERY, Lease
 from niximage.errors import Reason, Retryable
 
 Json = dict[str, Any]
@@ -98,6 +99,32 @@ async def test_what_is_given_back_is_free_at_once(clock: Clock) -> None:
     await two.acquire()
     assert clock.now == before
     assert server.holder == "two"
+
+
+async def test_it_tells_until_when_the_one_before_acted(clock: Clock) -> None:
+    server = Server()
+    one, two, three = (lease(server, name, clock) for name in ("one", "two", "three"))
+    began = time.time()
+    await one.acquire()
+    assert one.acted_until is None, "there was nobody before"
+    await one.release()
+    await two.acquire()
+    assert began <= (two.acted_until or 0) <= time.time()
+    await three.acquire()  # of one that was killed
+    assert began + RENEW_EVERY <= (three.acted_until or 0) <= time.time() + RENEW_EVERY
+
+
+@pytest.mark.parametrize("spec", [{}, {"renewTime": "yesterday"}, {"renewTime": 7}])
+async def test_a_lease_of_another_program_tells_nothing(
+    clock: Clock, spec: dict[str, object]
+) -> None:
+    server = Server()
+    await lease(server, "one", clock).acquire()
+    assert server.lease is not None
+    server.lease["spec"] = {"holderIdentity": "", **spec}
+    two = lease(server, "two", clock)
+    await two.acquire()
+    assert two.acted_until is None
 
 
 async def test_who_was_killed_is_followed_after_the_duration(clock: Clock) -> None:

@@ -162,10 +162,13 @@ def test_what_was_given_up_is_left_alone_until_somebody_asks() -> None:
     asked = request(image, "now")
     asked, decision = step(asked, observe(), later)
     assert decision.looks == (Resolve(fresh=True),)
-    assert asked.status.last_handled_reconcile_at == "now"
+    assert told(asked)["Reconciling"] == "True/ResolvingSource"
     (create,) = decide(asked, gone, later, SETTINGS).effects
     assert isinstance(create, CreateJob)
     assert create.attempt == 2
+    building = observe(jobs=(job(asked, attempt=2),), source=pinned())
+    asked, _ = step(asked, building, later)
+    assert asked.status.last_handled_reconcile_at == "now"
 
 
 # Requests ---------------------------------------------------------------------------------------
@@ -181,6 +184,8 @@ def test_a_request_looks_the_source_up_afresh_once_and_leaves_a_good_image_alone
     before = ready()
     image, decision = step(request(before, "1"), observe())
     assert decision.looks == (Resolve(fresh=True),)
+    assert image.status == before.status, "it is not answered before the source was"
+    image, _ = step(image, observe(source=pinned()))
     assert told(image) == told(before)
     assert image.status.last_handled_reconcile_at == "1"
     assert decide(image, observe(), NOW, SETTINGS).looks == (Resolve(),)

@@ -40,7 +40,7 @@ def test_a_job_that_went_unseen_holds_nobody_up(recreated: World) -> None:
 def test_where_the_cluster_does_not_say_it_is_waited_for(recreated: World) -> None:
     assert recreated.image is not None
     (ghost,) = recreated.cache.jobs(KEY)
-    recreated.faults = ["refused", ""]  # of the status and of the Job, the last first
+    recreated.faults = ["refused"]  # of the Job
     recreated.reconcile()
     assert recreated.live_jobs() == []
     (told,) = [c for c in recreated.image["status"]["conditions"] if c["type"] == "Reconciling"]

@@ -6,11 +6,16 @@ import pytest
 
 from niximage.api.build import PinnedSource
 from niximage.api.source import Source
-from niximage.controller.resolver import Question, Resolver
+from niximage.controller.due import Question, slot_start
+from niximage.controller.resolver import Resolver
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 
 NIXPKGS = "https://example.org/nixpkgs"
 CHANNEL = Source.model_validate({"nixpkgs": {"channel": "nixos-26.05"}})
+BEGIN = slot_start(Question(CHANNEL, "a", NIXPKGS).key, 600, 1.8e9)
+"""When a slot of the channel begins, for those who ask every ten minutes."""
+TOLD = PinnedSource(url="https://example.org/x", revision="f" * 40)
+"""What an asker's status tells."""
 
 
 def git(path: str) -> Source:
@@ -24,16 +29,30 @@ class Server:
 
     def __init__(self) -> None:
         self.asked = 0
-        self.now = 0.0
+        self.now = BEGIN
         self.error: Terminal | Retryable | None = None
         self.asking = asyncio.Event()
         self.gate: asyncio.Event | None = None
-        self.resolver = Resolver(self.answer, retry_delay=10, clock=lambda: self.now)
+        self.restart()
+
+    def restart(self, *, acted_until: float | None = None) -> None:
+        """Another life of the operator, which remembers nothing."""
+        self.resolver = Resolver(
+            self.answer, retry_delay=10, acted_until=acted_until, clock=lambda: self.now
+        )
 
     async def ask(
-        self, source: Source, *, max_age: float = 600, nixpkgs_url: str = NIXPKGS, team: str = "a"
+        self,
+        source: Source,
+        *,
+        interval: float = 600,
+        nixpkgs_url: str = NIXPKGS,
+        team: str = "a",
+        told: PinnedSource | None = None,
+        fresh: bool = False,
     ) -> PinnedSource | NixImageError:
-        return await self.resolver.resolve(Question(source, team, nixpkgs_url), max_age=max_age)
+        question = Question(source, team, nixpkgs_url)
+        return await self.resolver.resolve(question, interval=interval, told=told, fresh=fresh)
 
     async def answer(self, question: Question) -> PinnedSource:
         self.asked += 1
@@ -68,12 +87,91 @@ async def test_of_sources_without_end_the_latest_are_remembered(
     assert server.asked == 6
 
 
-async def test_an_answer_is_kept_as_long_as_the_asker_allows() -> None:
+async def test_an_answer_is_kept_until_the_next_slot() -> None:
+    server = Server()
+    server.now = BEGIN + 400
+    first = await server.ask(CHANNEL)
+    server.now = BEGIN + 599
+    assert await server.ask(CHANNEL) == first
+    server.now = BEGIN + 600
+    assert await server.ask(CHANNEL) != first
+
+
+async def test_who_is_told_to_ask_anew_asks() -> None:
     server = Server()
     first = await server.ask(CHANNEL)
-    server.now = 599
+    second = await server.ask(CHANNEL, fresh=True, told=TOLD)
+    assert second not in {first, TOLD}
+    assert await server.ask(CHANNEL) == second, "the others take its answer"
+
+
+async def test_what_a_life_before_asked_in_this_slot_is_not_asked_again() -> None:
+    server = Server()
+    server.now = BEGIN + 5
+    server.restart()
+    assert await server.ask(CHANNEL, told=TOLD) == TOLD
+    server.now = BEGIN + 599
+    assert await server.ask(CHANNEL, told=TOLD) == TOLD
+    assert server.asked == 0
+    server.now = BEGIN + 600
+    assert await server.ask(CHANNEL, told=TOLD) != TOLD
+    assert server.asked == 1
+
+
+async def test_what_is_new_to_this_life_is_asked_at_once_and_shared() -> None:
+    server = Server()
+    assert await server.ask(CHANNEL, told=TOLD) == TOLD
+    new = await server.ask(CHANNEL)
+    assert await server.ask(CHANNEL, told=TOLD) == new
+    assert server.asked == 1
+
+
+async def test_a_slot_that_began_while_nobody_acted_is_asked_for_at_the_start() -> None:
+    server = Server()
+    server.now = BEGIN + 300
+    server.restart(acted_until=BEGIN - 1)
+    assert await server.ask(CHANNEL, told=TOLD) != TOLD
+    server.restart(acted_until=BEGIN + 1)
+    assert await server.ask(CHANNEL, told=TOLD) == TOLD
+    assert server.asked == 1
+
+
+async def test_a_clock_that_was_set_back_silences_no_question() -> None:
+    server = Server()
+    first = await server.ask(CHANNEL)
+    server.now = BEGIN - 86_400
+    assert await server.ask(CHANNEL) != first
+    server.restart(acted_until=BEGIN)
+    server.now -= 86_400
+    assert await server.ask(CHANNEL, told=TOLD) != TOLD
+    assert server.asked == 3
+
+
+async def test_a_clock_that_was_set_forth_costs_one_question() -> None:
+    server = Server()
+    await server.ask(CHANNEL)
+    server.now += 86_400 * 30
+    for _ in range(3):
+        await server.ask(CHANNEL)
+    assert server.asked == 2
+
+
+async def test_who_asks_seldom_takes_the_answers_of_who_asks_often() -> None:
+    """Each 7 and each 10 minutes: slots that do not begin together."""
+    server = Server()
+    for minute in range(70 * 6):
+        server.now = BEGIN + 60 * minute
+        for interval in (600, 420):
+            await server.ask(CHANNEL, interval=interval)
+    assert server.asked in {60, 61}, "as the faster one alone"
+
+
+async def test_when_who_asks_often_has_gone_the_other_asks() -> None:
+    server = Server()
+    first = await server.ask(CHANNEL, interval=60)
+    server.now = BEGIN + 300
     assert await server.ask(CHANNEL) == first
-    server.now = 600
+    server.now = BEGIN + 600
     assert await server.ask(CHANNEL) != first
 
 
@@ -92,10 +190,10 @@ async def test_a_passing_failure_is_remembered_shortly() -> None:
     server = Server()
     server.error = Retryable(Reason.SOURCE_UNAVAILABLE, "503")
     assert await server.ask(CHANNEL) is server.error
-    server.now = 9
+    server.now += 9
     await server.ask(CHANNEL)
     assert server.asked == 1
-    server.now = 10
+    server.now += 1
     server.error = None
     assert isinstance(await server.ask(CHANNEL), PinnedSource)
 

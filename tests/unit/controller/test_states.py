@@ -176,9 +176,14 @@ FAILED = "BuildFailed Stalled:BuildFailed"
 STOPPED = "Suspended"
 
 TABLE = {
-    # Whatever is known of its source, a new spec is answered first.
+    # That a new spec was seen is written only while its source is looked up.
     "new": {
-        **dict.fromkeys(("looked up", "moved", "runs", "succeeds", "fails", "away"), SEEN),
+        "looked up": "create",
+        "moved": "create",
+        "runs": f"{PROGRESS}:Building",
+        "succeeds": "Succeeded",
+        "fails": FAILED,
+        "away": AWAY_NOW,
         "edited": SEEN,
         "asked": SEEN,
         "suspended": STOPPED,
@@ -193,7 +198,7 @@ TABLE = {
         "fails": FAILED,
         "away": AWAY_NOW,
         "edited": SEEN,
-        "asked": SEEN,
+        "asked": "resolve",
         "suspended": STOPPED,
         "denied": POLICY,
         "classless": NO_CLASS,
@@ -247,7 +252,7 @@ TABLE = {
         "fails": "",
         "away": "Succeeded",
         "edited": SEEN,
-        "asked": "resolve; Succeeded",
+        "asked": "resolve",
         "suspended": "Succeeded",
         "denied": "Succeeded Outdated:PolicyDenied",
         "classless": "",
@@ -260,7 +265,7 @@ TABLE = {
         "fails": "Succeeded",
         "away": "Succeeded",
         "edited": SEEN,
-        "asked": "resolve; Succeeded Outdated:NewRevision",
+        "asked": "resolve",
         "suspended": "Succeeded",
         "denied": "Succeeded Outdated:PolicyDenied",
         "classless": "Succeeded",

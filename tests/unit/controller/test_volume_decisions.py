@@ -48,7 +48,7 @@ def test_it_is_ready_and_never_looked_up_again() -> None:
     decision = decide(image, observe(source=pinned(volume()), published=PUBLISHED), NOW, SETTINGS)
     image = answered(image, decision)
     assert told(image)["Ready"] == "True/Succeeded"
-    assert decision.requeue_after is None
+    assert (decision.requeue_after, decision.poll_after) == (None, None)
     assert image.status.source is not None
     assert image.status.source.ref == "PersistentVolumeClaim/packages"
     paused = nix_image(image.status, generation=2, suspend=True, source=volume())

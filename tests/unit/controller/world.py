@@ -8,7 +8,7 @@ import asyncio
 import copy
 import datetime as dt
 import itertools
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from niximage.api.build import BuildFailure, BuildRequest, PinnedSource, PublishResult
@@ -16,15 +16,17 @@ from niximage.bucket.remove import Removed
 from niximage.controller.cache import Cache
 from niximage.controller.config_map import ConfigMaps
 from niximage.controller.connection import Conflict, NotThere
+from niximage.controller.due import Question
 from niximage.controller.looks import Looks
 from niximage.controller.metrics import Metrics
 from niximage.controller.progress import ProgressReader
 from niximage.controller.reconcile import Reconciler
-from niximage.controller.resolver import Question, Resolver
+from niximage.controller.resolver import Resolver
 from niximage.controller.stored import Key, StoredImage
 from niximage.controller.turns import Turns
 from niximage.controller.views import Absent, JobState, JobView, Published, RemoveRepository
 from niximage.errors import NixImageError, Reason, Retryable
+from niximage.source.resolve import wanted
 from unit.controller.states import NOW, SETTINGS
 
 Json = dict[str, Any]
@@ -55,16 +57,20 @@ class World:
         self.faults: list[str] = []  # what becomes of the next calls, the last first
         self.calls_left: int | None = None
         self.created: list[tuple[str, str]] = []
+        self.slow: Callable[[Json], object] | None = None  # what it waits for with its answer
+        self.questions: list[float] = []  # when the source's server was asked
         self.pending: list[tuple[str, str, Json]] = []  # events on their way
         self.start()
 
-    def start(self) -> None:
+    def start(self, *, acted_until: float | None = None) -> None:
         """A new operator, which knows nothing but a full list."""
         self.calls_left = None
         self.pending = []
         self.cache = Cache()
         self.turns = Turns(self.seconds)
-        resolver = Resolver(self.resolve, retry_delay=1, clock=self.seconds)
+        resolver = Resolver(
+            self.resolve, retry_delay=1, acted_until=acted_until, clock=self.seconds
+        )
         looks = MemoryLooks(
             self,
             cache=self.cache,
@@ -358,7 +364,13 @@ class World:
         self._after(fault)
 
     async def resolve(self, question: Question) -> PinnedSource:
-        return PinnedSource(url=question.nixpkgs_url, ref="refs/heads/x", revision=self.revision)
+        self.questions.append(self.seconds())
+        if self.slow:
+            for _ in range(1000):
+                if self.image is not None and self.slow(self.image):
+                    break
+                await asyncio.sleep(0.01)
+        return wanted(question.source, question.nixpkgs_url).pinned(self.revision)
 
     # What can be said of it ---------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ In reading order:
 - `turns`       whose build may start next
 - `events`      what changed from one status to the next
 - `bases`       the NixImage that another is based on
-- `resolver`    revisions of sources, each (url, ref) asked once for all images
+- `due`, `resolver`   revisions of sources, each (url, ref) asked once an interval for all images
 - `queue`, `cache`, `stored`   which image is next, what is known of all, and how one is kept
 - `client`      the API server; the only module that imports the Kubernetes client
 - `informer`    the watch; the only module that imports kopf

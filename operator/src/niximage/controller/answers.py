@@ -91,15 +91,15 @@ def waiting(
     of_source = () if resolved is None else (resolved,)
     if case.standing is not None:
         status = case.said(status, kept(case.standing), *of_source)
-        return Decision(status=status, requeue_after=case.poll)
+        return Decision(status=status, poll_after=case.poll)
     told = (say.ready_unknown(Reason.PROGRESSING, words), say.reconciling(reason, words))
-    return Decision(status=case.said(status, *told, *of_source), requeue_after=case.poll)
+    return Decision(status=case.said(status, *told, *of_source), poll_after=case.poll)
 
 
 def queued(case: Case, source: SourceStatus, words: str) -> Decision:
     """A build is due, and its turn has not come; who frees the place has the image looked at."""
     status = case.status.model_copy(update={"source": source, "current_build": None})
-    return Decision(status=_at_it(case, status, Reason.QUEUED, words), requeue_after=case.poll)
+    return Decision(status=_at_it(case, status, Reason.QUEUED, words), poll_after=case.poll)
 
 
 def building(case: Case, source: SourceStatus, job: JobView | None) -> NixImageStatus:
@@ -194,7 +194,7 @@ def ready(
         says.append(say.published(f"{case.image.repository}@{status.digest}"))
     status = status.model_copy(update={"source": source, "current_build": None, "failure": None})
     status = case.said(status, *says, say.source_resolved(pinned_words(source)))
-    return Decision(status=status, requeue_after=case.poll)
+    return Decision(status=status, poll_after=case.poll)
 
 
 def with_artifact(

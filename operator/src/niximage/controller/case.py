@@ -8,6 +8,7 @@ from niximage.api.build import PinnedBase
 from niximage.api.image import FORCE_AT, REQUESTED_AT, NixImage
 from niximage.api.status import Condition, ConditionType, NixImageStatus
 from niximage.controller import conditions as say
+from niximage.controller.due import Question, next_slot
 from niximage.controller.settings import Settings
 from niximage.controller.views import Effect, Look, Observed, SetFinalizers
 from niximage.source.resolve import wanted
@@ -21,13 +22,17 @@ class Decision:
         looks: what to find out before asking again at once.
         effects: what to change in the cluster.
         status: what the object's status is to be; None leaves it.
-        requeue_after: seconds until the image is looked at again without an event.
+        requeue_after: seconds until the image is looked at again without an event; a little
+            later does no harm.
+        poll_after: seconds until its source is due, to the second: an operator that stops in
+            between has not asked.
     """
 
     looks: tuple[Look, ...] = ()
     effects: tuple[Effect, ...] = ()
     status: NixImageStatus | None = None
     requeue_after: float | None = None
+    poll_after: float | None = None
 
     @property
     def ends_pass(self) -> bool:
@@ -85,8 +90,12 @@ class Case:
     @property
     def poll(self) -> float | None:
         """Seconds until a moving source is looked up again; None for a fixed one."""
-        is_fixed = wanted(self.image.spec.source, self.settings.nixpkgs_url).commit
-        return None if is_fixed else seconds(self.image.spec.interval)
+        spec, nixpkgs_url = self.image.spec, self.settings.nixpkgs_url
+        if wanted(spec.source, nixpkgs_url).commit:
+            return None
+        key = Question(spec.source, self.image.metadata.namespace, nixpkgs_url).key
+        now = self.now.timestamp()
+        return next_slot(key, seconds(spec.interval), now) - now
 
     def with_status(self, status: NixImageStatus) -> "Case":
         """The same with another status, as though it stood already."""

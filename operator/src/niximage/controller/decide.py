@@ -99,17 +99,20 @@ def decide(image: NixImage, observed: Observed, now: dt.datetime, settings: Sett
     if observed.policy is not None:
         return _not_allowed(case.answering(), observed.policy)
     if not case.is_current or case.requested is not None:
-        fresh = Resolve(fresh=case.requested is not None)
         answer = answers.requested if case.is_current else answers.seen
-        return Decision(looks=(fresh,), status=answer(case.answering()))
+        if observed.source is None:
+            # A request is answered together with what it finds: a crash must not lose it.
+            looks = (Resolve(fresh=case.requested is not None),)
+            return Decision(looks=looks, status=answer(case))
+        case = case.with_status(answer(case.answering()))
     if observed.refused is not None:
-        return failed(case, observed.refused, image.status.source, "")
-    failure = image.status.failure
+        return failed(case, observed.refused, case.status.source, "")
+    failure = case.status.failure
     if failure is not None and not failure.input_hash and 0 < (wait := wait_of(failure, now)) < inf:
-        return still_failed(case, failure, image.status.source, wait)
+        return still_failed(case, failure, case.status.source, wait)
     if former := must_wait_for(case):
         words = f"waiting for the NixImage {former} to leave the repository {image.repository}"
-        waits = answers.waiting(case, image.status.source, words)
+        waits = answers.waiting(case, case.status.source, words)
         return replace(waits, requeue_after=GONE_SOON)
     match observed.source:
         case None:
@@ -164,7 +167,7 @@ def _source_failed(case: Case, error: NixImageError) -> Decision:
         return answers.waiting(case, source, str(error), error.reason, resolved=unresolved)
     if case.standing is not None:
         status = case.said(case.status, say.kept(case.standing), unresolved)
-        return Decision(status=status, requeue_after=case.poll)
+        return Decision(status=status, poll_after=case.poll)
     return failed(case, error, case.status.source, "", unresolved)
 
 

@@ -102,8 +102,10 @@ def still_failed(
             else say.reconciling(Reason.PROGRESSING_WITH_RETRY, words)
         )
         says = (say.not_ready(reason, failure.message), follows, *says)
-    due = case.poll if retry is None else wait
-    return Decision(status=case.said(status, *says), requeue_after=due)
+    status = case.said(status, *says)
+    if retry is None:
+        return Decision(status=status, poll_after=case.poll)
+    return Decision(status=status, requeue_after=wait)
 
 
 def another_chance(case: Case) -> Failure | None:

@@ -85,6 +85,21 @@ class Lease:
         self._clock = clock
         self._seen: Seen | None = None
         self._renewed = 0.0
+        self._former: Json | None = None
+
+    @property
+    def acted_until(self) -> float | None:
+        """When the holder before this one was at work last, in seconds since 1970.
+
+        By its own clock; one that did not give the Lease back may have acted until its next
+        renewal. None where nobody held the Lease before.
+        """
+        spec = (self._former or {}).get("spec") or {}
+        try:
+            renewed = dt.datetime.fromisoformat(spec["renewTime"]).timestamp()
+        except (KeyError, TypeError, ValueError):
+            return None
+        return renewed + RENEW_EVERY if spec.get("holderIdentity") else renewed
 
     async def acquire(self) -> None:
         """Wait until the Lease is ours."""
@@ -160,6 +175,7 @@ class Lease:
             await self._renew()
         except Conflict:
             return False
+        self._former = found
         return True
 
     async def _renew(self) -> None:

@@ -21,9 +21,10 @@ from niximage.controller.cache import Cache
 from niximage.controller.classes import denied_artifact
 from niximage.controller.client import Cluster
 from niximage.controller.config_map import ConfigMaps
+from niximage.controller.due import Question, told_before
 from niximage.controller.outcome import newest, outcome
 from niximage.controller.progress import ProgressReader
-from niximage.controller.resolver import Question, Resolver
+from niximage.controller.resolver import Resolver
 from niximage.controller.settings import Settings
 from niximage.controller.stored import CachedImage
 from niximage.controller.turns import Ask, Caps, Turns
@@ -127,8 +128,12 @@ class Looks:
         """The revision of an image's source, unless its class does not allow where that is from."""
         spec = image.spec
         question = Question(spec.source, image.metadata.namespace, settings.nixpkgs_url)
-        max_age = 0 if fresh else seconds(spec.interval)
-        source = await self._resolver.resolve(question, max_age=max_age)
+        source = await self._resolver.resolve(
+            question,
+            interval=seconds(spec.interval),
+            told=told_before(image, settings.nixpkgs_url),
+            fresh=fresh,
+        )
         if isinstance(source, PinnedSource):
             return denied_artifact(source, settings.build_class) or source
         return source

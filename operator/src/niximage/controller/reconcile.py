@@ -4,6 +4,7 @@ One call of `reconcile` goes round until `decide` has nothing more to see or do.
 judges; what goes wrong on the way is an observation like any other.
 """
 
+import asyncio
 import contextlib
 import datetime as dt
 import logging
@@ -18,6 +19,7 @@ from niximage.api.status import NixImageStatus
 from niximage.bucket.remove import Removed
 from niximage.controller.answers import invalid
 from niximage.controller.cache import Cache
+from niximage.controller.case import Decision
 from niximage.controller.classes import denied, find_class, with_class, without_data
 from niximage.controller.client import Cluster
 from niximage.controller.connection import Conflict, NotThere, Refused
@@ -43,6 +45,7 @@ from niximage.errors import NixImageError, Reason, Retryable, Terminal
 
 HOST: Final = platform.node()
 ROUNDS: Final = 12  # looks and effects of one pass; more is a bug that must not spin
+SOON: Final = 1.0  # seconds; a status that is overwritten within them is not worth a write
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +67,7 @@ class Reconciler:
         settings: Settings,
         metrics: Metrics,
         clock: Callable[[], dt.datetime] = utc_now,
+        spread: Callable[[float], float] = lambda delay: delay,
     ) -> None:
         self._cache = cache
         self._cluster = cluster
@@ -71,6 +75,7 @@ class Reconciler:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
+        self._spread = spread
 
     async def reconcile(self, key: Key) -> float | None:
         """Look at an image, do what is due, write its status.
@@ -92,20 +97,25 @@ class Reconciler:
             policy, settings = self._policy(cached.image)
             observed = replace(observed, policy=policy)
             decision = decide(cached.image, observed, self._clock(), settings)
-            if decision.status is not None and not decision.effects:
-                cached = await self._write(key, cached, decision.status)
-                if cached is None or cached.image is None:
-                    return None
             if not decision.looks and not decision.effects:
-                return decision.requeue_after
-            for look in decision.looks:
-                observed = await self._looks.look(look, cached, observed, settings)
+                if decision.status is not None:
+                    await self._write(key, cached, decision.status)
+                return self._next_look(decision)
+            if decision.looks:
+                cached, observed = await self._look(cached, observed, decision, settings)
+                if cached is None:
+                    return None
             for effect in decision.effects:
                 observed = await self._perform(effect, cached, observed, settings)
             if decision.ends_pass and observed.refused is None:
                 return 0.0
         log.error("%s/%s: no end after %d rounds", *key, ROUNDS)
         raise Retryable(Reason.INTERNAL_ERROR, f"{key[0]}/{key[1]} came to no end")
+
+    def _next_look(self, decision: Decision) -> float | None:
+        if decision.requeue_after is None:
+            return decision.poll_after
+        return self._spread(decision.requeue_after)
 
     def _policy(self, image: NixImage) -> tuple[ClassWanting | NixImageError | None, Settings]:
         """What stands against a build of the image, and the settings that its class gives it."""
@@ -118,6 +128,29 @@ class Reconciler:
                 return denied(image, found) or without_data(image, settings), settings
             case None:
                 return without_data(image, self._settings), self._settings
+
+    async def _look(
+        self, cached: CachedImage, observed: Observed, decision: Decision, settings: Settings
+    ) -> tuple[CachedImage | None, Observed]:
+        """Take a decision's looks; meanwhile, if that lasts, write its status.
+
+        Returns:
+            The image as it is then, None if gone, and what is known.
+        """
+        assert cached.image is not None
+        key = (cached.image.metadata.namespace, cached.image.metadata.name)
+        now: CachedImage | None = cached
+        for look in decision.looks:
+            looking = asyncio.create_task(self._looks.look(look, cached, observed, settings))
+            try:
+                if decision.status is not None and not await _ends_soon(looking):
+                    now = await self._write(key, cached, decision.status)
+                    if now is None:
+                        return None, observed
+                observed = await looking
+            finally:
+                looking.cancel()
+        return now, observed
 
     async def _write(
         self, key: Key, cached: CachedImage, status: NixImageStatus
@@ -229,3 +262,9 @@ class Reconciler:
                 f"the build's Job is refused: {error.message}",
                 hint="Change what spec.build, or its NixBuildClass, says of pods",
             ) from None
+
+
+async def _ends_soon(task: "asyncio.Task[Observed]") -> bool:
+    """Wait a little for a look."""
+    done, _ = await asyncio.wait({task}, timeout=SOON)
+    return bool(done)

@@ -3,48 +3,39 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cachetools import LRUCache
 
 from niximage.api.build import PinnedSource
-from niximage.api.canonical import canonical_hash
-from niximage.api.source import Source
+from niximage.controller.due import Question, slot_start
 from niximage.errors import NixImageError, Retryable
 
 REMEMBERED: Final = 50_000  # answers: every source of five times as many images as there may be
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What to find the revision of.
-
-    Attributes:
-        source: what the spec says.
-        namespace: where its image is, and the Secrets that it may name.
-        nixpkgs_url: the repository that `source.nixpkgs` means.
-    """
-
-    source: Source
-    namespace: str
-    nixpkgs_url: str
-
 
 Ask = Callable[[Question], Awaitable[PinnedSource]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
+    """What was answered, when, and the shortest interval of those who took it."""
+
     at: float
+    interval: float
     pinned: PinnedSource | NixImageError
 
 
 class Resolver:
-    """Asks for revisions, keeps answers for as long as askers allow, and asks once at a time."""
+    """Asks for revisions once in each slot of `due`, and once at a time."""
 
     def __init__(
-        self, ask: Ask, *, retry_delay: float, clock: Callable[[], float] = time.monotonic
+        self,
+        ask: Ask,
+        *,
+        retry_delay: float,
+        acted_until: float | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Make a resolver that knows nothing.
 
@@ -52,31 +43,47 @@ class Resolver:
             ask: how to find a revision; raises NixImageError.
             retry_delay: seconds that a passing failure is remembered, so that a thousand
                 images of one source do not knock a thousand times on a server in trouble.
-            clock: seconds that only grow.
+            acted_until: when the operator before this one was at work last, in seconds since
+                1970; None: it is not known to have paused.
+            clock: seconds since 1970.
         """
         self._ask = ask
         self._retry_delay = retry_delay
         self._clock = clock
+        began = clock()
+        self._acted_until = began if acted_until is None else min(acted_until, began)
         # Sources come and go for as long as the operator runs.
         self._answers: LRUCache[str, _Answer] = LRUCache(REMEMBERED)
         self._asking: dict[str, asyncio.Task[_Answer]] = {}
 
-    async def resolve(self, question: Question, *, max_age: float) -> PinnedSource | NixImageError:
-        """The pinned source, from an answer of at most `max_age` seconds.
+    async def resolve(
+        self,
+        question: Question,
+        *,
+        interval: float,
+        told: PinnedSource | None = None,
+        fresh: bool = False,
+    ) -> PinnedSource | NixImageError:
+        """The pinned source, from an answer of the present slot.
 
         Args:
             question: what to find.
-            max_age: seconds.
+            interval: how often to ask, in seconds.
+            told: what the asker's status tells: the answer, where an operator before this one
+                asked in the present slot.
+            fresh: ask now, whatever was answered before.
 
         Returns:
             The revision, or the error that asking for it met.
         """
-        key = canonical_hash(_moving_part(question))
-        known = self._answers.get(key)
-        if known is None or self._clock() - known.at >= self._lifetime(known, max_age):
+        key = question.key
+        known = None if fresh else self._remembered(key, interval)
+        if known is None:
+            if told is not None and not fresh and self._was_asked_before(key, interval):
+                return told
             task = self._asking.get(key)
             if task is None:
-                task = asyncio.create_task(self._answer(key, question))
+                task = asyncio.create_task(self._answer(key, question, interval))
                 self._asking[key] = task
             # Shielded: the one who asked first may be cancelled, the others still wait.
             known = await asyncio.shield(task)
@@ -87,45 +94,41 @@ class Resolver:
 
     def forget(self, question: Question) -> None:
         """Do not answer from memory any more: what was asked changed just now."""
-        key = canonical_hash(_moving_part(question))
+        key = question.key
         self._answers.pop(key, None)
         self._asking.pop(key, None)  # who waits for it still gets it, and nobody else
 
-    def _lifetime(self, answer: _Answer, max_age: float) -> float:
-        return min(max_age, self._retry_delay) if isinstance(answer.pinned, Retryable) else max_age
+    def _remembered(self, key: str, interval: float) -> _Answer | None:
+        """What this life was answered in the present slot: the asker's, or a faster one's."""
+        answer, now = self._answers.get(key), self._clock()
+        if answer is None or answer.at > now:  # the clock was set back: slots begin anew
+            return None
+        if isinstance(answer.pinned, Retryable) and now - answer.at >= self._retry_delay:
+            return None
+        periods = {interval, min(interval, answer.interval)}
+        if all(answer.at < slot_start(key, period, now) for period in periods):
+            return None
+        answer = self._answers[key] = replace(answer, interval=min(periods))
+        return answer
 
-    async def _answer(self, key: str, question: Question) -> _Answer:
+    def _was_asked_before(self, key: str, interval: float) -> bool:
+        """Whether a life before this one has asked in the present slot."""
+        if key in self._answers:
+            return False
+        now = self._clock()
+        return slot_start(key, interval, now) <= self._acted_until <= now
+
+    async def _answer(self, key: str, question: Question, interval: float) -> _Answer:
         try:
             pinned: PinnedSource | NixImageError
             try:
                 pinned = await self._ask(question)
             except NixImageError as error:
                 pinned = error
-            answer = _Answer(self._clock(), pinned)
+            answer = _Answer(self._clock(), interval, pinned)
             if self._asking.get(key) is asyncio.current_task():
                 self._answers[key] = answer
             return answer
         finally:
             if self._asking.get(key) is asyncio.current_task():
                 del self._asking[key]
-
-
-def _moving_part(question: Question) -> dict[str, object]:
-    """What a server is asked about: two images of one branch ask the same, whatever the path.
-
-    What one namespace's Secret opens is no answer for another namespace.
-    """
-    source = question.source
-    if source.git is not None:
-        part: dict[str, object] = {"url": source.git.url, "ref": source.git.ref.to_json()}
-        if source.secret is not None:
-            part["secret"] = [question.namespace, source.secret]
-        return part
-    if source.source_ref is not None:
-        flux = source.source_ref
-        return {"flux": [question.namespace, flux.kind, flux.name]}
-    if source.volume is not None:
-        volume = source.volume
-        return {"volume": [question.namespace, volume.claim_name, volume.revision]}
-    assert source.nixpkgs is not None
-    return {"url": question.nixpkgs_url, "nixpkgs": source.nixpkgs.to_json()}

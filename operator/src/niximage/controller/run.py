@@ -8,6 +8,7 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pydantic
@@ -60,7 +61,19 @@ class Operator:
         *,
         metrics: Metrics,
         health: Health,
+        acted_until: float | None = None,
     ) -> None:
+        """Nothing is known yet.
+
+        Args:
+            cluster: the API server.
+            store: the bucket.
+            settings: how it is set up.
+            metrics: where its figures go.
+            health: learns how it is.
+            acted_until: when the operator before this one was at work last, in seconds since
+                1970; None: it is not known to have paused.
+        """
         self._cluster = cluster
         self._metrics = metrics
         self._health = health
@@ -69,7 +82,9 @@ class Operator:
         self._queue: KeyedQueue[Key] = KeyedQueue()
         self._turns = Turns(time.monotonic)
         origins = Origins(cluster, told=lambda reason: metrics.resolves.labels(reason).inc())
-        self._resolver = Resolver(origins.pin, retry_delay=settings.retry_delay)
+        self._resolver = Resolver(
+            origins.pin, retry_delay=settings.retry_delay, acted_until=acted_until
+        )
         looks = Looks(
             cache=self._cache,
             cluster=cluster,
@@ -186,7 +201,7 @@ class Operator:
                     delay = await self._reconciler.reconcile(key)
                 self._queue.forget(key)
                 if delay is not None:
-                    self._queue.add_after(key, _spread(delay))
+                    self._queue.add_after(key, delay)
             except Conflict:
                 result = "conflict"
                 self._queue.add_failed(key)  # somebody wrote in between; the event is on its way
@@ -234,10 +249,17 @@ async def run(
     async with ApiServer(settings.namespaces) as cluster, serve_health(listen, health, metrics):
         await check_rights(cluster, settings.namespaces)
         flux = await watchable_flux(cluster, settings.namespaces)
-        async with _background(_look_at(store, health)), _lead(cluster, settings) as holding:
+        async with _background(_look_at(store, health)), _lead(cluster, settings) as lead:
             health.began()
             metrics.leader.set(1)
-            operator = Operator(cluster, store, settings, metrics=metrics, health=health)
+            operator = Operator(
+                cluster,
+                store,
+                settings,
+                metrics=metrics,
+                health=health,
+                acted_until=lead.former_acted_until,
+            )
             try:
                 await operator.list_all()
             except NotThere:
@@ -248,7 +270,7 @@ async def run(
                 ) from None
             jobs = (operator.work() for _ in range(settings.workers))
             async with _background(*jobs, operator.resync()) as working:
-                tasks = [*working, *holding]
+                tasks = [*working, *lead.tasks]
                 watching = asyncio.create_task(
                     watch(operator.seen, stop=stop, namespaces=settings.namespaces, flux=flux)
                 )
@@ -284,13 +306,27 @@ async def _look_at(store: ObjectStore, health: Health) -> None:
             return
 
 
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """The right to act.
+
+    Attributes:
+        tasks: what renews it, and ends if it is lost.
+        former_acted_until: when the one before was at work last, in seconds since 1970; None
+            where that is not known.
+    """
+
+    tasks: "list[asyncio.Task[None]]"
+    former_acted_until: float | None
+
+
 @contextlib.asynccontextmanager
 async def _lead(
     cluster: ApiServer, settings: Settings
 ) -> AsyncIterator[list["asyncio.Task[None]"]]:
     """Act only while the Lease is ours; gives the task that renews it, and ends if it is lost."""
     if not settings.lease:
-        yield []
+        yield Lead([], None)
         return
     namespace, _, name = settings.lease.partition("/")
     if not namespace or not name:
@@ -304,7 +340,7 @@ async def _lead(
     await lease.acquire()
     try:
         async with _background(lease.hold()) as tasks:
-            yield tasks
+            yield Lead(tasks, lease.acted_until)
     finally:
         await lease.release()
 
