@@ -35,12 +35,18 @@ def no_flux(cluster: Cluster) -> Cluster:
 @pytest.fixture
 def flux(no_flux: Cluster) -> Iterator[Cluster]:
     """The CRDs of Flux's sources, for this test."""
-    cluster = no_flux
+    with flux_installed(no_flux):
+        yield no_flux
+
+
+@contextmanager
+def flux_installed(cluster: Cluster) -> Iterator[None]:
+    """The CRDs of Flux's sources, while the body runs."""
     cluster.do("create", "-f", "-", given=flux_crds())
     for plural in ("gitrepositories", "externalartifacts"):
         served = lambda p=plural: cluster.run("get", p, "-A").returncode == 0  # noqa: E731 (one use)
         eventually(f"{plural} are served", served)
-    yield cluster
+    yield
     cluster.do("delete", "-f", "-", given=flux_crds())
 
 
@@ -135,14 +141,38 @@ def test_without_flux_the_operator_starts_and_says_what_lacks(
     operator.image(namespace, lambda i: conditions(i).get("Reconciling"), "other")
 
 
+def test_flux_that_is_installed_later_is_watched_without_a_restart(
+    no_flux: Cluster, operator: Operator, namespace: str
+) -> None:
+    """Installed, removed and installed again, under one life of the operator."""
+    operator.stop()
+    operator.environment["NIXIMAGE_RESYNC_INTERVAL"] = "3"
+    operator.start()
+    no_flux.do("create", "-f", "-", given=nix_image(namespace, source=SOURCE, **PATIENT))
+    operator.image_with(namespace, "SourceResolved", "False/SourceUnavailable")
+    before = ""
+    for status in (FIRST, SECOND):
+        with flux_installed(no_flux):
+            # The interval is an hour: only a watch tells of what comes now.
+            operator.image_with(namespace, "SourceResolved", "False/ReferenceNotFound")
+            no_flux.do("create", "-f", "-", given=git_repository(namespace))
+            operator.image_with(namespace, "SourceResolved", "False/SourceUnavailable")
+            no_flux.set_status("gitrepository", "podinfo", namespace, status)
+            job = operator.job(namespace, other_than=before)
+            before = job["metadata"]["uid"]
+            assert request_of(job)["source"]["digest"] == status["artifact"]["digest"]
+        operator.image_with(namespace, "SourceResolved", "False/SourceUnavailable")
+    assert operator.process is not None
+    assert operator.process.poll() is None
+
+
 def test_without_the_right_to_watch_it_is_polled(
     flux: Cluster, operator: Operator, namespace: str, tmp_path: Path
 ) -> None:
     operator.stop()
     operator.kubeconfig = restricted(operator.cluster, namespace, tmp_path)
     operator.environment["NIXIMAGE_NAMESPACES"] = namespace
-    operator.start()
-    assert "gitrepositories are not watched" in operator.log.read_text()
+    operator.start(until="gitrepositories are not watched")
     flux.do("create", "-f", "-", given=git_repository(namespace))
     flux.set_status("gitrepository", "podinfo", namespace, FIRST)
     flux.do("create", "-f", "-", given=nix_image(namespace, source=SOURCE))

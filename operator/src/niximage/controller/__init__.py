@@ -26,6 +26,7 @@ In reading order:
 - `queue`, `cache`, `stored`   which image is next, what is known of all, and how one is kept
 - `client`      the API server; the only module that imports the Kubernetes client
 - `informer`    the watch; the only module that imports kopf
+- `flux_watch`  the watch of Flux's kinds, which may come and go
 - `lease`, `rights`, `health`, `metrics`   one process among others: may it act, and how is it
 - `settings`, `run`   how it is set up and started
 """

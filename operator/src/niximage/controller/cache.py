@@ -61,6 +61,10 @@ class Cache:
         """The images whose source is an object of Flux, `KIND/NAME`."""
         return frozenset(self._following.get((namespace, flux), ()))
 
+    def followed(self) -> list[tuple[str, str]]:
+        """The objects of Flux that images follow: namespace, and `KIND/NAME`."""
+        return list(self._following)
+
     def sharers(self, key: Key) -> tuple[Sharer, ...]:
         """The other images that publish to the repository of an image."""
         repository = _repository(self._images.get(key))

@@ -1,7 +1,9 @@
 """What operator, gateway and command line ask of a cluster: each question one line of its API."""
 
 import base64
-from collections.abc import AsyncGenerator, Callable
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Final, Protocol, TypeVar
 
 import aiohttp
@@ -19,10 +21,13 @@ from niximage.controller.connection import (
     NotThere,
 )
 from niximage.controller.views import IMAGE_LABEL, MANAGED_BY, MANAGER
+from niximage.errors import Reason, Retryable
 from niximage.source import flux
 
 REVIEW_TIMEOUT: Final = 5.0  # seconds of a review: somebody waits for a pull
 PAGE: Final = 500  # objects of one page of a list
+WATCH: Final = 300  # seconds of one watch, after which it begins anew
+LINE_LIMIT: Final = 16 << 20  # bytes of one event; etcd takes no object of more than 1.5 MiB
 
 _IMAGES: Final = f"/apis/{GROUP}/{VERSION}"
 _BATCH: Final = "/apis/batch/v1"
@@ -271,6 +276,31 @@ class ApiServer(Connection):
         """
         return await self.call("GET", f"{_FLUX}/namespaces/{namespace}/{plural}/{name}")
 
+    async def list_flux(self, plural: str, namespace: str) -> tuple[list[Json], str]:
+        """The objects of a kind of Flux, in one namespace or in all, and the list's version.
+
+        Raises:
+            NotAllowed: the operator may not list them.
+            NotThere: there is no such kind.
+        """
+        found = await self.call("GET", _flux(plural, namespace))
+        return list(found.get("items") or ()), str(found["metadata"].get("resourceVersion", ""))
+
+    async def watch_flux(
+        self, plural: str, namespace: str, version: str
+    ) -> AsyncGenerator[Json, None]:
+        """What changes in such a list, as {"type": …, "object": …}, until the watch ends."""
+        query = {
+            "watch": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(WATCH),
+            "allowWatchBookmarks": "true",
+        }
+        limit = aiohttp.ClientTimeout(total=WATCH + TIMEOUT, sock_connect=TIMEOUT)
+        async with aclosing(self.stream(_flux(plural, namespace), query, limit)) as pieces:
+            async for line in _lines(pieces):
+                yield json.loads(line)
+
     async def kinds_of_flux(self) -> frozenset[str]:
         """The plurals of the kinds that Flux's sources have here; none where Flux is not."""
         try:
@@ -305,3 +335,23 @@ class ApiServer(Connection):
             timeout=REVIEW_TIMEOUT,
         )
         return dict(answered.get("status") or {})
+
+
+def _flux(plural: str, namespace: str) -> str:
+    """The path of a kind of Flux, in one namespace or in all."""
+    return f"{_FLUX}/namespaces/{namespace}/{plural}" if namespace else f"{_FLUX}/{plural}"
+
+
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The lines of an answer that comes in pieces.
+
+    Raises:
+        Retryable: one of them never ends.
+    """
+    rest = b""
+    async for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line
+        if len(rest) > LINE_LIMIT:
+            raise Retryable(Reason.CLUSTER_UNAVAILABLE, "the API server's watch sends no lines")

@@ -20,8 +20,6 @@ from niximage.api.build_class import CLASS_PLURAL
 from niximage.api.image import PLURAL
 from niximage.controller.views import MANAGED_BY, MANAGER
 from niximage.errors import Reason, Retryable, plain_text
-from niximage.source.flux import GROUP as GROUP_OF_FLUX
-from niximage.source.flux import VERSION as VERSION_OF_FLUX
 
 Seen = Callable[[str, dict[str, Any]], None]
 """Called with a kind's plural and a watch event: {"type": …, "object": …}."""
@@ -32,7 +30,6 @@ async def watch(
     *,
     stop: asyncio.Event | None = None,
     namespaces: tuple[str, ...] = (),
-    flux: tuple[str, ...] = (),
 ) -> None:
     """Watch NixImages, NixBuildClasses and build Jobs until told to stop, or by SIGTERM and SIGINT.
 
@@ -42,8 +39,6 @@ async def watch(
             seconds more to end on a signal: it waits for the waiter on this very event.
         namespaces: the only ones to look into; none for all. Classes, which belong to no
             namespace, are watched only together with all.
-        flux: the plurals of Flux's kinds to watch, too: those that the cluster has, and that
-            the operator may watch.
 
     Raises:
         Retryable: the API server does not let us watch, or was away for too long.
@@ -63,8 +58,6 @@ async def watch(
     if not namespaces:
         tell(GROUP, VERSION, CLASS_PLURAL)
     tell("batch", "v1", "jobs")
-    for plural in flux:
-        tell(GROUP_OF_FLUX, VERSION_OF_FLUX, plural)
 
     # What kopf says of its own handlers tells an admin nothing.
     logging.getLogger("kopf").setLevel(logging.WARNING)

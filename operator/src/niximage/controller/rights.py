@@ -3,8 +3,6 @@
 Without this a missing right shows as a watch that ends, a Job that is never made, or nothing.
 """
 
-import logging
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -13,9 +11,6 @@ from niximage.api.build_class import CLASS_PLURAL
 from niximage.api.image import PLURAL
 from niximage.errors import Reason, Terminal
 from niximage.source.flux import GROUP as GROUP_OF_FLUX
-from niximage.source.flux import PLURALS
-
-log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
@@ -56,39 +51,23 @@ class Asked(Protocol):
         ...
 
 
-class AskedOfFlux(Asked, Protocol):
-    """What is asked of a cluster that may have Flux."""
-
-    async def kinds_of_flux(self) -> Collection[str]:
-        """The plurals of the kinds that Flux's sources have here."""
-        ...
-
-
-async def watchable_flux(cluster: AskedOfFlux, namespaces: tuple[str, ...]) -> tuple[str, ...]:
-    """The plurals of Flux's kinds that are there and that the operator may watch.
-
-    Whatever is not, is looked up as often as `spec.interval` says.
+async def may_watch(cluster: Asked, plural: str, namespaces: tuple[str, ...]) -> bool:
+    """Whether the operator may watch a kind of Flux wherever it looks.
 
     Args:
         cluster: the API server.
+        plural: of the kind.
         namespaces: the only ones to look into; none for all.
 
     Raises:
         Retryable: the API server does not answer.
     """
-    there = await cluster.kinds_of_flux()
-    found = []
-    for plural in sorted(set(PLURALS.values()) & set(there)):
-        asked = [
-            {"namespace": namespace, "verb": verb, "group": GROUP_OF_FLUX, "resource": plural}
-            for namespace in namespaces or ("",)
-            for verb in ("list", "watch")
-        ]
-        if all([await cluster.may(attributes) for attributes in asked]):
-            found.append(plural)
-        else:
-            log.warning("%s are not watched: the operator may not list and watch them", plural)
-    return tuple(found)
+    asked = [
+        {"namespace": namespace, "verb": verb, "group": GROUP_OF_FLUX, "resource": plural}
+        for namespace in namespaces or ("",)
+        for verb in ("list", "watch")
+    ]
+    return all([await cluster.may(attributes) for attributes in asked])
 
 
 async def check_rights(cluster: Asked, namespaces: tuple[str, ...]) -> None:

@@ -22,6 +22,8 @@ from niximage.controller.cache import Cache
 from niximage.controller.client import ApiServer
 from niximage.controller.config_map import ConfigMaps
 from niximage.controller.connection import Conflict, NotThere
+from niximage.controller.due import Question
+from niximage.controller.flux_watch import EVERY, FluxWatch
 from niximage.controller.health import Health, serve_health
 from niximage.controller.informer import watch
 from niximage.controller.lease import Lease
@@ -31,8 +33,8 @@ from niximage.controller.origins import Origins
 from niximage.controller.progress import ProgressReader
 from niximage.controller.queue import KeyedQueue
 from niximage.controller.reconcile import Reconciler
-from niximage.controller.resolver import Question, Resolver
-from niximage.controller.rights import check_rights, watchable_flux
+from niximage.controller.resolver import Resolver
+from niximage.controller.rights import check_rights
 from niximage.controller.settings import Settings
 from niximage.controller.stored import Key, StoredImage
 from niximage.controller.turns import Turns
@@ -107,9 +109,6 @@ class Operator:
             if plural == CLASS_PLURAL:
                 self._class_seen(body, gone=gone)
                 return
-            if plural in PLURALS.values():
-                self._flux_seen(plural, body)
-                return
             if plural == PLURAL:
                 key = (body["metadata"]["namespace"], body["metadata"]["name"])
                 for above in self._cache.based_on(key):
@@ -146,9 +145,8 @@ class Operator:
         for key in keys:
             self._queue.add(key)
 
-    def _flux_seen(self, plural: str, body: dict[str, Any]) -> None:
+    def flux_seen(self, plural: str, namespace: str, name: str) -> None:
         """Learn that an object of Flux is new, changed or gone: it is asked anew."""
-        namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
         kind = next(kind for kind, plurals in PLURALS.items() if plurals == plural)
         keys = self._cache.following(namespace, f"{kind}/{name}")
         if keys:
@@ -156,6 +154,13 @@ class Operator:
             self._resolver.forget(Question(source, namespace, ""))
         for key in keys:
             self._queue.add(key)
+
+    def flux_served(self, plural: str) -> None:
+        """Learn that a kind of Flux came or went: all images that follow one are looked at."""
+        for namespace, followed in self._cache.followed():
+            kind, _, name = followed.partition("/")
+            if PLURALS.get(kind) == plural:
+                self.flux_seen(plural, namespace, name)
 
     async def list_all(self) -> None:
         """Replace the cache by full lists, and have every image looked at.
@@ -248,7 +253,6 @@ async def run(
     health = Health(patience=2 * settings.resync_interval * (1 + JITTER) + LIST_TIMEOUT)
     async with ApiServer(settings.namespaces) as cluster, serve_health(listen, health, metrics):
         await check_rights(cluster, settings.namespaces)
-        flux = await watchable_flux(cluster, settings.namespaces)
         async with _background(_look_at(store, health)), _lead(cluster, settings) as lead:
             health.began()
             metrics.leader.set(1)
@@ -269,10 +273,19 @@ async def run(
                     hint="Install the CRDs first: niximage crds | kubectl apply -f -",
                 ) from None
             jobs = (operator.work() for _ in range(settings.workers))
-            async with _background(*jobs, operator.resync()) as working:
+            flux = FluxWatch(
+                cluster,
+                namespaces=settings.namespaces,
+                seen=operator.flux_seen,
+                served=operator.flux_served,
+                every=min(EVERY, settings.resync_interval),
+            )
+            async with _background(
+                *jobs, operator.resync(), flux.run()
+            ) as working:
                 tasks = [*working, *lead.tasks]
                 watching = asyncio.create_task(
-                    watch(operator.seen, stop=stop, namespaces=settings.namespaces, flux=flux)
+                    watch(operator.seen, stop=stop, namespaces=settings.namespaces)
                 )
                 await asyncio.wait({watching, *tasks}, return_when=asyncio.FIRST_COMPLETED)
                 if not watching.done():
@@ -321,10 +334,8 @@ class Lead:
 
 
 @contextlib.asynccontextmanager
-async def _lead(
-    cluster: ApiServer, settings: Settings
-) -> AsyncIterator[list["asyncio.Task[None]"]]:
-    """Act only while the Lease is ours; gives the task that renews it, and ends if it is lost."""
+async def _lead(cluster: ApiServer, settings: Settings) -> AsyncIterator[Lead]:
+    """Act only while the Lease is ours."""
     if not settings.lease:
         yield Lead([], None)
         return
