@@ -184,7 +184,7 @@ def test_events_tell_of_each_transition_once(operator: Operator, namespace: str)
     job = operator.job(namespace)
     operator.end_job(job, code=0, message=json.dumps(operator.publish(job)))
     operator.image_with(namespace, "Ready", "True/Succeeded")
-    reasons = ["BuildStarted", "ImagePublished", "SourceUpdated"]
+    reasons = ["BuildStarted", "ImagePublished"]
 
     def told() -> list[str]:
         events = operator.cluster.list("events.events.k8s.io", namespace)

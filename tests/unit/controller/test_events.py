@@ -6,9 +6,10 @@ from niximage.api.image import NixImage
 from niximage.api.status import Progress
 from niximage.controller.decide import decide
 from niximage.controller.events import event_manifest, happened
-from niximage.controller.views import JobState, Observed
+from niximage.controller.views import JobState, Observed, Queued
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 from unit.controller.states import (
+    ABSENT,
     NOW,
     OLD_REVISION,
     PUBLISHED,
@@ -35,7 +36,7 @@ def test_the_life_of_an_image() -> None:
     image = seen(nix_image())
     running = observe(jobs=(job(image),), source=pinned())
     image, events = after(image, running)
-    assert events == ["Normal SourceUpdated", "Normal BuildStarted"]
+    assert events == ["Normal BuildStarted"]
     assert after(image, running)[1] == []
     done = observe(
         jobs=(job(image, JobState.SUCCEEDED),),
@@ -46,6 +47,18 @@ def test_the_life_of_an_image() -> None:
     image, events = after(image, done)
     assert events == ["Normal ImagePublished"]
     assert after(image, done)[1] == []
+
+
+def test_the_first_source_is_told_of_with_what_is_made_of_it() -> None:
+    image = nix_image()
+    then = answered(
+        image, decide(image, observe(source=pinned(), published=PUBLISHED), NOW, SETTINGS)
+    )
+    (event,) = happened(image.status, then.status)
+    assert event.reason == "ImagePublished"
+    assert event.note.endswith(f"; nixos-26.05 is at {REVISION[:12]}")
+    waiting = observe(source=pinned(), published=ABSENT, turn=Queued("all builds are running"))
+    assert after(nix_image(), waiting)[1] == ["Normal SourceUpdated"]
 
 
 def test_a_new_revision_with_the_same_digest_publishes_nothing() -> None:

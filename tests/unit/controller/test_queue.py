@@ -117,3 +117,29 @@ def test_no_key_is_lost_or_busy_twice(steps: list[str]) -> None:
         assert {await queue.get() for _ in range(len(queue))} == owed
 
     asyncio.run(play())
+
+
+async def test_urgent_keys_come_first_and_in_their_order() -> None:
+    urgent = {"new", "newer"}
+    queue: KeyedQueue[str] = KeyedQueue(is_urgent=urgent.__contains__)
+    for key in ("old", "new", "older", "newer"):
+        queue.add(key)
+    assert [await taken(queue) for _ in range(4)] == ["new", "newer", "old", "older"]
+
+
+async def test_a_key_that_becomes_urgent_while_it_waits_is_given_out_once() -> None:
+    urgent: set[str] = set()
+    queue: KeyedQueue[str] = KeyedQueue(is_urgent=urgent.__contains__)
+    for key in ("a", "b", "c"):
+        queue.add(key)
+    urgent.add("c")
+    for _ in range(3):
+        queue.add("c")  # its user edited it
+    assert len(queue) == 3
+    assert await taken(queue) == "c"
+    queue.add("c")  # and once more while it is looked at
+    assert await taken(queue) == "a"
+    urgent.clear()
+    queue.done("c")
+    assert [await taken(queue), await taken(queue)] == ["b", "c"]
+    assert len(queue) == 0

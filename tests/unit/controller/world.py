@@ -87,6 +87,7 @@ class World:
             looks=looks,
             settings=SETTINGS,
             metrics=Metrics(),
+            announce=self.create_event,
             clock=lambda: self.now,
         )
         self.relist()
@@ -350,7 +351,7 @@ class World:
         self._after(fault)
         return copy.deepcopy(job)
 
-    async def create_event(self, manifest: Json) -> None:
+    def create_event(self, manifest: Json) -> None:
         assert manifest["regarding"]["name"] == KEY[1]
 
     async def get_job(self, namespace: str, name: str) -> Json | None:

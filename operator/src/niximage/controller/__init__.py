@@ -20,7 +20,7 @@ In reading order:
 - `config_map`  the ConfigMap that names an image
 - `build_log`   the log of a build that ended, kept in the bucket
 - `turns`       whose build may start next
-- `events`      what changed from one status to the next
+- `events`, `announcer`   what changed from one status to the next, for people
 - `bases`       the NixImage that another is based on
 - `due`, `resolver`   revisions of sources, each (url, ref) asked once an interval for all images
 - `queue`, `cache`, `stored`   which image is next, what is known of all, and how one is kept

@@ -37,6 +37,11 @@ class Cache:
         found = self._images.get(key)
         return None if found is None else found.open()
 
+    def is_answered(self, key: Key) -> bool:
+        """Whether an image's status speaks of its spec as it is now."""
+        found = self._images.get(key)
+        return found is None or found.answered
+
     def conditions(self) -> Iterator[Told]:
         """All conditions of all images."""
         return (told for image in self._images.values() for told in image.told)

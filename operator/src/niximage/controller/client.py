@@ -83,10 +83,6 @@ class Cluster(Protocol):
         """Merge a patch into a NixImage; returns the object as it is then."""
         ...
 
-    async def create_event(self, manifest: Json) -> None:
-        """Create an Event."""
-        ...
-
     async def create_job(self, manifest: Json) -> Json:
         """Create a Job. Raises Conflict if there is one of that name."""
         ...

@@ -5,7 +5,7 @@ restart, a retried write or a full list says nothing twice.
 """
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from niximage.api.base import API_VERSION
@@ -18,6 +18,7 @@ from niximage.errors import Reason, plain_text
 
 NOTE_BYTES: Final = 1024  # the API server takes no longer note
 REVISION: Final = "niximage.dev/revision"
+_MADE: Final = frozenset({"BuildStarted", "ImagePublished"})
 DIGEST: Final = "niximage.dev/digest"
 
 
@@ -52,7 +53,17 @@ def happened(before: NixImageStatus, after: NixImageStatus) -> list[Happened]:
     failed = (ConditionType.READY, Reason.REMOVAL_FAILED)
     if removal is not None and after.has_reason(*failed) and not before.has_reason(*failed):
         found.append(Happened("Warning", "RemovalFailed", "Remove", removal.message))
-    return found
+    return found if before.source is not None else _at_first(found)
+
+
+def _at_first(found: list[Happened]) -> list[Happened]:
+    """A source that was not known before is told of together with what is made of it."""
+    source = next((each for each in found if each.reason == "SourceUpdated"), None)
+    made = next((each for each in found if each.reason in _MADE), None)
+    if source is None or made is None:
+        return found
+    both = replace(made, note=f"{made.note}; {source.note}")
+    return [both if each is made else each for each in found if each is not source]
 
 
 def removed(repository: str, what: Removed) -> Happened:

@@ -3,6 +3,8 @@
 A key that waits is there once, however often it is added. A key that is being worked on is
 never given out a second time; added meanwhile, it comes again when it is done. So the number
 of workers is the only bound on concurrency, and none of them races another over one image.
+Keys that are urgent come first: somebody waits for a word about a new image, nobody for the
+tenth look at an old one.
 """
 
 import asyncio
@@ -26,10 +28,12 @@ class KeyedQueue(Generic[Key]):
         backoff: float = 0.5,
         backoff_limit: float = 120.0,
         jitter: Callable[[], float] = random.random,
+        is_urgent: Callable[[Key], bool] = lambda _: False,
     ) -> None:
         """Make an empty queue.
 
         Args:
+            is_urgent: whether a key that is added comes before those that are not.
             backoff: seconds before a key's first retry; each further one waits twice as long.
             backoff_limit: the longest wait in seconds.
             jitter: a number from 0 to 1: how much of a tenth is added to each wait.
@@ -37,8 +41,11 @@ class KeyedQueue(Generic[Key]):
         self._backoff = backoff
         self._backoff_limit = backoff_limit
         self._jitter = jitter
+        self._is_urgent = is_urgent
+        # A key that became urgent lies in both; what counts is whether it waits.
+        self._urgent: dict[Key, None] = {}
         self._ready: deque[Key] = deque()
-        self._waiting: set[Key] = set()  # in _ready, or to be put there when done
+        self._waiting: set[Key] = set()
         self._busy: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._due: dict[Key, float] = {}  # the earliest delayed add of each key
@@ -49,17 +56,20 @@ class KeyedQueue(Generic[Key]):
 
     def __len__(self) -> int:
         """How many keys are ready for a worker."""
-        return len(self._ready)
+        return len(self._waiting - self._busy)
 
     def add(self, key: Key) -> None:
         """Have a key worked on as soon as a worker is free."""
         self._due.pop(key, None)
-        if key in self._waiting:
-            return
+        is_new = key not in self._waiting
         self._waiting.add(key)
-        if key not in self._busy:
+        if key in self._busy:
+            return
+        if self._is_urgent(key):
+            self._urgent[key] = None
+        elif is_new:
             self._ready.append(key)
-            self._changed.set()
+        self._changed.set()
 
     def add_after(self, key: Key, delay: float) -> None:
         """Add a key in `delay` seconds; the earliest of several such requests counts."""
@@ -102,10 +112,16 @@ class KeyedQueue(Generic[Key]):
 
     async def get(self) -> Key:
         """The next key; it is busy until `done`."""
-        while not self._ready:
-            self._changed.clear()
-            await self._changed.wait()
-        key = self._ready.popleft()
+        while True:
+            while not self._urgent and not self._ready:
+                self._changed.clear()
+                await self._changed.wait()
+            if self._urgent:
+                del self._urgent[key := next(iter(self._urgent))]
+            else:
+                key = self._ready.popleft()
+            if key in self._waiting and key not in self._busy:
+                break
         self._waiting.discard(key)
         self._busy.add(key)
         return key
@@ -114,8 +130,8 @@ class KeyedQueue(Generic[Key]):
         """A worker is finished with a key."""
         self._busy.discard(key)
         if key in self._waiting:
-            self._ready.append(key)
-            self._changed.set()
+            self._waiting.discard(key)
+            self.add(key)
 
     def _arm(self) -> None:
         """Set the one timer to the earliest delayed key."""

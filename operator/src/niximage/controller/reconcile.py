@@ -11,7 +11,7 @@ import logging
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from niximage.api.build_class import NixBuildClass
 from niximage.api.image import FINALIZER, NixImage
@@ -66,14 +66,29 @@ class Reconciler:
         looks: Looks,
         settings: Settings,
         metrics: Metrics,
+        announce: Callable[[dict[str, Any]], None],
         clock: Callable[[], dt.datetime] = utc_now,
         spread: Callable[[float], float] = lambda delay: delay,
     ) -> None:
+        """Nothing is looked at yet.
+
+        Args:
+            cache: what is known of images, Jobs and classes.
+            cluster: the API server.
+            looks: the places to look at.
+            settings: the operator's.
+            metrics: where its figures go.
+            announce: has an Event written; never blocks.
+            clock: the time, in UTC.
+            spread: makes a delay a little longer, so that images applied together do not stay
+                together.
+        """
         self._cache = cache
         self._cluster = cluster
         self._looks = looks
         self._settings = settings
         self._metrics = metrics
+        self._announce = announce
         self._clock = clock
         self._spread = spread
 
@@ -168,21 +183,17 @@ class Reconciler:
             return None
         self._cache.put_image(written)
         if cached.image is not None:
-            await self._tell(cached.image, status)
+            self._tell(cached.image, status)
         return written
 
-    async def _tell(self, image: NixImage, after: NixImageStatus) -> None:
-        """Count what changed, and make Events of it; one that is refused is not worth a retry."""
+    def _tell(self, image: NixImage, after: NixImageStatus) -> None:
+        """Count what changed, and make Events of it."""
         self._metrics.changed(image.status, after)
         for event in happened(image.status, after):
-            await self._announce(image, after, event)
+            self._event(image, after, event)
 
-    async def _announce(self, image: NixImage, after: NixImageStatus, event: Happened) -> None:
-        body = event_manifest(image, after, event, dt.datetime.now(dt.UTC), HOST)
-        try:
-            await self._cluster.create_event(body)
-        except NixImageError as error:
-            log.warning("no Event %s: %s", event.reason, error)
+    def _event(self, image: NixImage, after: NixImageStatus, event: Happened) -> None:
+        self._announce(event_manifest(image, after, event, dt.datetime.now(dt.UTC), HOST))
 
     async def _perform(
         self, effect: Effect, cached: CachedImage, observed: Observed, settings: Settings
@@ -193,7 +204,7 @@ class Reconciler:
                     await self._set_finalizers(cached, finalizers)
                     if cached.image is not None and isinstance(observed.removed, Removed):
                         event = removed(cached.image.repository, observed.removed)
-                        await self._announce(cached.image, cached.image.status, event)
+                        self._event(cached.image, cached.image.status, event)
                     return observed
                 case CreateJob():
                     job = await self._create(effect, cached, settings)

@@ -18,6 +18,7 @@ from niximage.api.image import PLURAL, explain
 from niximage.api.source import Source
 from niximage.bucket.check import check_bucket
 from niximage.bucket.store import ObjectStore
+from niximage.controller.announcer import Announcer
 from niximage.controller.cache import Cache
 from niximage.controller.client import ApiServer
 from niximage.controller.config_map import ConfigMaps
@@ -81,8 +82,11 @@ class Operator:
         self._health = health
         self._settings = settings
         self._cache = Cache()
-        self._queue: KeyedQueue[Key] = KeyedQueue()
+        self._queue: KeyedQueue[Key] = KeyedQueue(
+            is_urgent=lambda key: not self._cache.is_answered(key)
+        )
         self._turns = Turns(time.monotonic)
+        self._announcer = Announcer(cluster)
         origins = Origins(cluster, told=lambda reason: metrics.resolves.labels(reason).inc())
         self._resolver = Resolver(
             origins.pin, retry_delay=settings.retry_delay, acted_until=acted_until
@@ -97,7 +101,13 @@ class Operator:
             config_maps=ConfigMaps(cluster),
         )
         self._reconciler = Reconciler(
-            cache=self._cache, cluster=cluster, looks=looks, settings=settings, metrics=metrics
+            cache=self._cache,
+            cluster=cluster,
+            looks=looks,
+            settings=settings,
+            metrics=metrics,
+            announce=self._announcer.add,
+            spread=_spread,
         )
         metrics.watch(self._cache, lambda: len(self._queue), lambda: len(self._turns))
 
@@ -196,6 +206,10 @@ class Operator:
             except NixImageError as error:
                 log.warning("the full list failed, and is tried again: %s", error)
 
+    async def announce(self) -> None:
+        """Write Events, for ever."""
+        await self._announcer.run()
+
     async def work(self) -> None:
         """Take keys and reconcile them, for ever."""
         while True:
@@ -281,7 +295,7 @@ async def run(
                 every=min(EVERY, settings.resync_interval),
             )
             async with _background(
-                *jobs, operator.resync(), flux.run()
+                *jobs, operator.resync(), operator.announce(), flux.run()
             ) as working:
                 tasks = [*working, *lead.tasks]
                 watching = asyncio.create_task(

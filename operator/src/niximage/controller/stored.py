@@ -39,6 +39,7 @@ class StoredImage:
         repository: where it publishes to.
         class_name: of its NixBuildClass, or "" where it names none.
         told: its conditions.
+        answered: whether its status speaks of its spec as it is now.
         text: the rest, as JSON.
     """
 
@@ -50,6 +51,7 @@ class StoredImage:
     repository: str
     class_name: str
     told: tuple[Told, ...]
+    answered: bool
     text: bytes
 
     @classmethod
@@ -73,6 +75,7 @@ class StoredImage:
             repository=f"{namespace}/{repository}",
             class_name=_text(spec, "build", "className"),
             told=_told(status.get("conditions")),
+            answered=status.get("observedGeneration") == metadata.get("generation"),
             text=json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(),
         )
 
