@@ -20,6 +20,7 @@ from integration.nix.caches import (
 from integration.nix.demo import SYSTEM
 from niximage.api.build import PublishResult
 from niximage.builder.local import build_image
+from niximage.builder.local_build import LocalBuild
 from niximage.builder.progress import Say, silent
 from niximage.nix.evaluate import evaluate
 from niximage.nix.programs import NixStore
@@ -120,14 +121,9 @@ class Cached:
         image = image.model_copy(
             update={"metadata": image.metadata.model_copy(update={"namespace": namespace})}
         )
-        return build_image(
-            image,
-            pin_folder(self.source, path=".", attr=None),
-            bucket.store,
-            nix=nix,
-            allow_file=True,
-            say=say,
-        )
+        source = pin_folder(self.source, path=".", attr=None)
+        build = LocalBuild(image=image, source=source, nix=nix, allow_file=True)
+        return build_image(build, bucket.store, say=say)
 
     def nix(self, *urls: str) -> NixStore:
         """Settings that take outputs from caches."""

@@ -12,6 +12,7 @@ from niximage.api.source import GitRef, GitSource, Source
 from niximage.api.spec import Config, NixImageSpec
 from niximage.bucket import ObjectStore, keys, open_store
 from niximage.builder.local import build_image
+from niximage.builder.local_build import LocalBuild
 from niximage.nix.programs import NixStore
 
 
@@ -64,14 +65,17 @@ class Folder:
             spec_fields["base"] = Base(image=str(base))
         elif base is not None:
             spec_fields["base"] = Base(niximage=NixImageReference(name="base"))
-        return build_image(
-            nix_image(name, *packages, config=config, **spec_fields),
-            package_set.source,
-            self.store,
+        build = LocalBuild(
+            image=nix_image(name, *packages, config=config, **spec_fields),
+            source=package_set.source,
             nix=NixStore(),
             base=base,
             allow_file=True,
             threads=threads,
+        )
+        return build_image(
+            build,
+            self.store,
             say=(said if said is not None else []).append,
         )
 

@@ -21,6 +21,7 @@ from niximage.api.build import PinnedBase, PublishResult
 from niximage.bucket import keys
 from niximage.bucket.images import verify_image
 from niximage.builder.local import build_image, plan_image
+from niximage.builder.local_build import LocalBuild
 from niximage.errors import Reason, Terminal
 from niximage.image.descriptor import INDEX
 from niximage.nix.programs import NixStore
@@ -54,15 +55,14 @@ def build(
         spec["base"] = Base(image=str(base))
     elif base is not None:
         spec["base"] = Base(niximage=NixImageReference(name="base"))
-    return build_image(
-        nix_image(name, *(packages or ("hello",)), **spec),
-        pin_folder(two.source, path=".", attr=None),
-        bucket.store,
+    wanted = LocalBuild(
+        image=nix_image(name, *(packages or ("hello",)), **spec),
+        source=pin_folder(two.source, path=".", attr=None),
         nix=nix or two.nix(),
         base=base,
         allow_file=True,
-        say=(said if said is not None else []).append,
     )
+    return build_image(wanted, bucket.store, say=(said if said is not None else []).append)
 
 
 def members(bucket: Folder, result: PublishResult) -> dict[str, str]:
@@ -315,13 +315,13 @@ def test_debians_registry_serves_every_platform(
 
 
 def test_a_plan_is_made_for_each_platform(two: TwoPlatforms, bucket: Folder) -> None:
-    planned = plan_image(
-        nix_image("image", "hello", platforms=list(BOTH)),
-        pin_folder(two.source, path=".", attr=None),
-        bucket.store,
+    wanted = LocalBuild(
+        image=nix_image("image", "hello", platforms=list(BOTH)),
+        source=pin_folder(two.source, path=".", attr=None),
         nix=two.nix(),
         allow_file=True,
     )
+    planned = plan_image(wanted, bucket.store)
     assert [each.prepared.platform for each in planned] == list(BOTH)
     paths = [{path for layer in each.prepared.layers for path in layer.paths} for each in planned]
     assert paths[1] == set(two.paths.values())

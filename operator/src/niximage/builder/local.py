@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from niximage.api.base import seconds
-from niximage.api.build import BuildOutputs, BuildRequest, PinnedBase, PinnedSource, PublishResult
-from niximage.api.image import NixImage
+from niximage.api.build import BuildOutputs, BuildRequest, PublishResult
 from niximage.bucket.evaluations import find_evaluation
 from niximage.bucket.known import find_image
 from niximage.bucket.store import ObjectStore
 from niximage.builder.build import run_build
+from niximage.builder.local_build import LocalBuild
 from niximage.builder.popularity import layer_strategy
 from niximage.builder.prepare import PreparedImage, prepare_image, prepare_root
 from niximage.builder.progress import Say, silent
@@ -22,7 +22,6 @@ from niximage.builder.sources import open_caches
 from niximage.image.root import Root
 from niximage.nix.programs import NixStore
 from niximage.nix.substituters import Substituters
-from niximage.source.credentials import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,79 +37,41 @@ class PlannedImage:
     root: Root | None
 
 
-def build_image(
-    image: NixImage,
-    source: PinnedSource,
-    bucket: ObjectStore,
-    *,
-    nix: NixStore,
-    base: PinnedBase | None = None,
-    allow_file: bool = False,
-    credentials: Credentials | None = None,
-    threads: int | None = None,
-    popularity_url: str = "",
-    say: Say = silent,
-) -> PublishResult:
+def build_image(build: LocalBuild, bucket: ObjectStore, *, say: Say = silent) -> PublishResult:
     """Build an image into a bucket, unless it is there.
 
     Args:
-        image: what to build.
-        source: its source, pinned.
+        build: what to build.
         bucket: where the image goes.
-        nix: how the Nix programs are set up.
-        base: its base, pinned; None exactly where the image has none.
-        allow_file: whether the source may be a `file://` URL.
-        credentials: what opens the source, if it is private.
-        threads: how many blocks are compressed at once; the digest does not depend on it.
-        popularity_url: where the data is that the layering strategy Popularity wants.
         say: takes progress, one line at a time.
 
     Raises:
         Terminal: the image's spec, source or packages are at fault.
         Retryable: the world was in the way.
     """
-    request = BuildRequest.of(image, source, base, asked_at=time.time_ns())
+    request = BuildRequest.of(build.image, build.source, build.base, asked_at=time.time_ns())
     if (known := _built_before(request, bucket)) is not None:
         say(f"{known.repository}@{known.digest} was built before")
         return known
-    request = _with_known(request, bucket, nix)
+    request = _with_known(request, bucket, build.nix)
     with (
-        open_caches(nix) as caches,
-        _built(
-            image,
-            request,
-            nix=nix,
-            caches=caches,
-            allow_file=allow_file,
-            credentials=credentials,
-            say=say,
-        ) as (outputs, scratch),
+        open_caches(build.nix) as caches,
+        _built(build, request, caches=caches, say=say) as (outputs, scratch),
     ):
         return run_publish(
             request,
             outputs,
             bucket=bucket,
-            nix=nix,
+            nix=build.nix,
             caches=caches,
             scratch=scratch,
-            threads=threads,
-            popularity_url=popularity_url,
+            threads=build.threads,
+            popularity_url=build.popularity_url,
             say=say,
         )
 
 
-def plan_image(
-    image: NixImage,
-    source: PinnedSource,
-    bucket: ObjectStore,
-    *,
-    nix: NixStore,
-    base: PinnedBase | None = None,
-    allow_file: bool = False,
-    credentials: Credentials | None = None,
-    popularity_url: str = "",
-    say: Say = silent,
-) -> list[PlannedImage]:
+def plan_image(build: LocalBuild, bucket: ObjectStore, *, say: Say = silent) -> list[PlannedImage]:
     """Lay out an image's layers; nothing is packed, and nothing that caches have is fetched.
 
     Takes and raises what `build_image` does. Only a base goes into the bucket.
@@ -118,19 +79,12 @@ def plan_image(
     Returns:
         What there would be for each platform.
     """
-    request = _with_known(BuildRequest.of(image, source, base), bucket, nix)
-    strategy = layer_strategy(request.layering, popularity_url, say=say)
+    request = BuildRequest.of(build.image, build.source, build.base)
+    request = _with_known(request, bucket, build.nix)
+    strategy = layer_strategy(request.layering, build.popularity_url, say=say)
     with (
-        open_caches(nix) as caches,
-        _built(
-            image,
-            request,
-            nix=nix,
-            caches=caches,
-            allow_file=allow_file,
-            credentials=credentials,
-            say=say,
-        ) as (outputs, scratch),
+        open_caches(build.nix) as caches,
+        _built(build, request, caches=caches, say=say) as (outputs, scratch),
     ):
         planned = []
         for platform in request.platforms:
@@ -139,7 +93,7 @@ def plan_image(
                 platform,
                 outputs,
                 bucket=bucket,
-                nix=nix,
+                nix=build.nix,
                 caches=caches,
                 scratch=scratch,
                 strategy=strategy,
@@ -153,14 +107,7 @@ def plan_image(
 
 @contextmanager
 def _built(
-    image: NixImage,
-    request: BuildRequest,
-    *,
-    nix: NixStore,
-    caches: Substituters | None,
-    allow_file: bool,
-    credentials: Credentials | None,
-    say: Say,
+    build: LocalBuild, request: BuildRequest, *, caches: Substituters | None, say: Say
 ) -> Iterator[tuple[BuildOutputs, Path]]:
     """The image's packages, kept in the store meanwhile if they are there, and a folder."""
     with tempfile.TemporaryDirectory(prefix="niximage-") as folder:
@@ -169,13 +116,13 @@ def _built(
         roots.mkdir()
         outputs = run_build(
             request,
-            nix=nix,
+            nix=build.nix,
             caches=caches,
             scratch=scratch,
             roots=roots,
-            timeout=seconds(image.spec.timeout),
-            allow_file=allow_file,
-            credentials=credentials,
+            timeout=seconds(build.image.spec.timeout),
+            allow_file=build.allow_file,
+            credentials=build.credentials,
             say=say,
         )
         yield outputs, scratch

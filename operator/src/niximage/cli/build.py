@@ -54,17 +54,7 @@ def run(options: Options, *, bucket: str, outputs: list[str], as_json: bool) -> 
         account(
             f"{shown_url(target.source.url) or target.source.ref} is at {target.source.revision}"
         )
-        result = build_image(
-            target.image,
-            target.source,
-            store,
-            nix=options.nix,
-            base=target.base,
-            allow_file=options.allow_file or options.source is not None,
-            credentials=target.credentials,
-            popularity_url=options.popularity_url,
-            say=account,
-        )
+        result = build_image(target, store, say=account)
         for file in files:
             with timed(account, f"wrote {file}"):
                 export_image(BucketReader(store), result.repository, result.digest, file)

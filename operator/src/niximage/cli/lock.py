@@ -11,8 +11,8 @@ import typer
 from niximage.api.build import PinnedSource, input_hash
 from niximage.api.image import NixImage
 from niximage.api.source import GitRef, NixpkgsSource, Source
-from niximage.bucket.store import ObjectStore
 from niximage.builder.local import build_image
+from niximage.builder.local_build import LocalBuild
 from niximage.cli.build import opened
 from niximage.cli.cluster.connect import in_cluster
 from niximage.cli.cluster.facts import Facts
@@ -187,18 +187,17 @@ def _digest(image: NixImage, options: Options, where: Where, *, how: How, bucket
     image, base = with_base(image, None)
     revision = _revision(image.spec.source)
     source = wanted(image.spec.source, options.nixpkgs_url).pinned(revision)
-    store: ObjectStore
+    build = LocalBuild(
+        image=image,
+        source=source,
+        nix=options.nix,
+        base=base,
+        allow_file=options.allow_file,
+        credentials=source_credentials(options, image.spec.source.secret),
+        popularity_url=options.popularity_url,
+    )
     with watching() as account, opened(bucket) as store:
-        return build_image(
-            image,
-            source,
-            store,
-            nix=options.nix,
-            base=base,
-            allow_file=options.allow_file,
-            credentials=source_credentials(options, image.spec.source.secret),
-            say=account,
-        ).digest
+        return build_image(build, store, say=account).digest
 
 
 def _digest_of_cluster(image: NixImage, options: Options, where: Where) -> str:

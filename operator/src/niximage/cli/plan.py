@@ -31,18 +31,7 @@ def run(options: Options, *, bucket: str, as_json: bool) -> None:
         Retryable: the world was in the way.
     """
     with watching() as account, opened(bucket) as store, without_caches_told():
-        target = wanted(options)
-        planned = plan_image(
-            target.image,
-            target.source,
-            store,
-            nix=options.nix,
-            base=target.base,
-            allow_file=options.allow_file or options.source is not None,
-            credentials=target.credentials,
-            popularity_url=options.popularity_url,
-            say=account,
-        )
+        planned = plan_image(wanted(options), store, say=account)
     platforms: list[dict[str, Any]] = [
         {"platform": image.prepared.platform, "layers": _layers(image.prepared, image.root)}
         for image in planned

@@ -11,9 +11,9 @@ from niximage.bucket.images import read_manifest
 from niximage.bucket.manifest import parse_index, parse_manifest
 from niximage.bucket.store import ObjectStore
 from niximage.builder.export import Output
+from niximage.builder.local_build import LocalBuild
 from niximage.builder.progress import STAGES, size
 from niximage.cli.progress import Account
-from niximage.cli.wanted import Wanted
 from niximage.errors import Reason, Retryable
 from niximage.image.closure import STORE
 
@@ -21,12 +21,12 @@ _CONFIG_LIMIT = 4 << 20
 
 
 def document(
-    wanted: Wanted, result: PublishResult, bucket: ObjectStore, account: Account
+    build: LocalBuild, result: PublishResult, bucket: ObjectStore, account: Account
 ) -> dict[str, Any]:
     """The result as the document of `niximage build --json`.
 
     Args:
-        wanted: what was built.
+        build: what was built.
         result: what came of it.
         bucket: where it is.
         account: what was seen on the way.
@@ -46,15 +46,15 @@ def document(
                     "paths": [STORE + name for name in layer.paths or ()],
                     "reused": layer.digest not in account.written,
                 }
-                for layer in _layers(bucket, wanted, result, platform, digest)
+                for layer in _layers(bucket, build, result, platform, digest)
             ],
         }
-        for platform, digest in _members(bucket, wanted, result).items()
+        for platform, digest in _members(bucket, build, result).items()
     ]
     return {
         "image": f"{result.repository}@{result.digest}",
         "digest": result.digest,
-        "revision": wanted.source.revision,
+        "revision": build.source.revision,
         "platforms": platforms,
         "bytes": {
             "closure": account.closure_size,
@@ -95,9 +95,9 @@ def _distinct(platforms: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _members(bucket: ObjectStore, wanted: Wanted, result: PublishResult) -> dict[Platform, str]:
+def _members(bucket: ObjectStore, build: LocalBuild, result: PublishResult) -> dict[Platform, str]:
     """The digest of each platform's manifest."""
-    platforms = in_order(wanted.image.spec.platforms)
+    platforms = in_order(build.image.spec.platforms)
     if len(platforms) == 1:
         return {platforms[0]: result.digest}
     content = read_manifest(bucket, result.repository, result.digest)
@@ -108,10 +108,10 @@ def _members(bucket: ObjectStore, wanted: Wanted, result: PublishResult) -> dict
 
 
 def _layers(
-    bucket: ObjectStore, wanted: Wanted, result: PublishResult, platform: Platform, digest: str
+    bucket: ObjectStore, build: LocalBuild, result: PublishResult, platform: Platform, digest: str
 ) -> list[LayerContents]:
     """The image's layers: as recorded, or where that is lost as its documents say."""
-    namespace = wanted.image.metadata.namespace
+    namespace = build.image.metadata.namespace
     record = find_contents(bucket, namespace, result.digest, SYSTEMS[platform])
     if record is not None:
         return record.layers

@@ -18,6 +18,7 @@ from niximage.api.source import NixpkgsSource, Source
 from niximage.api.spec import SHA256_PATTERN, NixImageSpec
 from niximage.api.yaml_file import FILE_LIMIT
 from niximage.bucket.keys import is_repository
+from niximage.builder.local_build import LocalBuild
 from niximage.errors import Reason, Terminal
 from niximage.nix.programs import NixStore
 from niximage.source.credentials import Credentials, read_credentials
@@ -80,17 +81,7 @@ class Options:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """An image to build, with all that it is made from pinned."""
-
-    image: NixImage
-    source: PinnedSource
-    base: PinnedBase | None
-    credentials: Credentials | None = None
-
-
-def wanted(options: Options) -> Wanted:
+def wanted(options: Options) -> LocalBuild:
     """Read the options, and look up the source's revision.
 
     Raises:
@@ -101,7 +92,7 @@ def wanted(options: Options) -> Wanted:
     image, base = with_base(image, options.base)
     if options.source is not None:
         source = pin_folder(options.source, path=options.path, attr=options.attr)
-        return Wanted(image, source, base)
+        return _build(options, image, source, base)
     if (flux := image.spec.source.source_ref) is not None:
         raise _usage(
             f"the file's source is the {flux} of a cluster, and none is asked",
@@ -117,7 +108,25 @@ def wanted(options: Options) -> Wanted:
             credentials=credentials,
         )
     )
-    return Wanted(image, source, base, credentials)
+    return _build(options, image, source, base, credentials)
+
+
+def _build(
+    options: Options,
+    image: NixImage,
+    source: PinnedSource,
+    base: PinnedBase | None,
+    credentials: Credentials | None = None,
+) -> LocalBuild:
+    return LocalBuild(
+        image=image,
+        source=source,
+        nix=options.nix,
+        base=base,
+        allow_file=options.allow_file or source.kind == "folder",
+        credentials=credentials,
+        popularity_url=options.popularity_url,
+    )
 
 
 def default_bucket() -> str:
