@@ -24,7 +24,6 @@ from niximage.bucket.threads import in_parallel
 from niximage.errors import Reason, Retryable
 from niximage.image.descriptor import INDEX, Descriptor
 
-LINK_SIZE: Final = 71  # `sha256:` and 64 digits; a newline more and Distribution answers 500
 _LINK_LIMIT: Final = 1024  # bytes that are read of a link, so that a wrong one can be shown
 _SHOWN: Final = 5  # missing blobs that a message names
 

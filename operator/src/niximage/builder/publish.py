@@ -58,89 +58,64 @@ def run_publish(
     """
     # What is used from the bucket stays there until the image is published.
     with leased(bucket, request.namespace):
-        return _publish(
+        images = []
+        prepare = partial(
+            prepare_image,
             request,
-            outputs,
             bucket=bucket,
             nix=nix,
             caches=caches,
             scratch=scratch,
-            threads=threads,
-            popularity_url=popularity_url,
+            strategy=layer_strategy(request.layering, popularity_url, say=say),
             say=say,
         )
-
-
-def _publish(
-    request: BuildRequest,
-    outputs: BuildOutputs,
-    *,
-    bucket: ObjectStore,
-    nix: NixStore,
-    caches: Substituters | None,
-    scratch: Path,
-    threads: int | None,
-    popularity_url: str,
-    say: Say,
-) -> PublishResult:
-    images = []
-    prepare = partial(
-        prepare_image,
-        request,
-        bucket=bucket,
-        nix=nix,
-        caches=caches,
-        scratch=scratch,
-        strategy=layer_strategy(request.layering, popularity_url, say=say),
-        say=say,
-    )
-    # All of them are planned before any of them is packed: what is wrong is told early.
-    for planned in [prepare(platform, outputs) for platform in request.platforms]:
-        if len(request.platforms) > 1:
-            say(f"the image for {planned.platform}:")
-        images.append(
-            assemble_image(
-                request,
-                planned,
-                outputs=outputs,
-                bucket=bucket,
-                scratch=scratch,
-                threads=threads,
-                say=say,
+        # All of them are planned before any of them is packed: what is wrong is told early.
+        for planned in [prepare(platform, outputs) for platform in request.platforms]:
+            if len(request.platforms) > 1:
+                say(f"the image for {planned.platform}:")
+            images.append(
+                assemble_image(
+                    request,
+                    planned,
+                    outputs=outputs,
+                    bucket=bucket,
+                    scratch=scratch,
+                    threads=threads,
+                    say=say,
+                )
             )
+        with timed(say, "published", stage="publish"):
+            published = _commit(request, images, bucket)
+        count = _count(images)
+        result = PublishResult(
+            input_hash=request.input_hash,
+            repository=request.repository,
+            digest=published.digest,
+            layers=count.layers,
+            size=count.size + (published.size if len(images) > 1 else 0),
+            reused_layers=count.reused_layers,
+            reused_size=count.reused_size,
         )
-    with timed(say, "published", stage="publish"):
-        published = _commit(request, images, bucket)
-    count = _count(images)
-    result = PublishResult(
-        input_hash=request.input_hash,
-        repository=request.repository,
-        digest=published.digest,
-        layers=count.layers,
-        size=count.size + (published.size if len(images) > 1 else 0),
-        reused_layers=count.reused_layers,
-        reused_size=count.reused_size,
-    )
-    save_build(
-        bucket,
-        request.namespace,
-        request.input_hash,
-        BuildRecord(
-            digest=result.digest,
-            size=result.size,
-            repository=result.repository,
-            layers=result.layers,
-            reused_layers=result.reused_layers,
-            reused_size=result.reused_size,
-            revision=request.source.revision,
-        ),
-    )
-    save_evaluation(bucket, request, outputs)
-    say(
-        f"{result.repository}@{result.digest}: {result.layers} layers, {size(result.size)}; "
-        f"{result.reused_layers} layers, {size(result.reused_size)} were there"
-    )
-    return result
+        save_build(
+            bucket,
+            request.namespace,
+            request.input_hash,
+            BuildRecord(
+                digest=result.digest,
+                size=result.size,
+                repository=result.repository,
+                layers=result.layers,
+                reused_layers=result.reused_layers,
+                reused_size=result.reused_size,
+                revision=request.source.revision,
+            ),
+        )
+        save_evaluation(bucket, request, outputs)
+        say(
+            f"{result.repository}@{result.digest}: {result.layers} layers, {size(result.size)}; "
+            f"{result.reused_layers} layers, {size(result.reused_size)} were there"
+        )
+        return result
 
 
 def _commit(
