@@ -60,6 +60,10 @@ netns_mounts_under_state_dir = true
 stream_server_address = "127.0.0.1"
 stream_server_port = "0"
 
+[plugins."io.containerd.grpc.v1.cri".registry]
+# of each registry that needs one, in a folder of its name: hosts.toml, read at each pull
+config_path = "{folder}/certs.d"
+
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "{network.PLUGINS}"
 conf_dir = "{instance.state}/cni"

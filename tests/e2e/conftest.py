@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from support.kubernetes import Cluster, Json, conditions, eventually
+from support.kubernetes import Cluster, Json, conditions, eventually, nix_image
 
+IMAGE_LABEL = "niximage.dev/image"
 PROJECT = Path(__file__).parents[2]
 
 
@@ -61,8 +62,41 @@ class Node:
         """The NixImage, once it is Ready."""
         return self.image_with(namespace, "Ready", "True/Succeeded", name, within)
 
+    def building(self, namespace: str, name: str = "web", *packages: str, **spec: Any) -> Json:
+        """Apply a NixImage that is slow to build; its pod, once the first step runs."""
+        self.apply(nix_image(namespace, name, packages=["slow", *packages], **spec))
+
+        def look() -> Json | None:
+            for pod in self.cluster.list("pods", namespace):
+                if pod["metadata"].get("labels", {}).get(IMAGE_LABEL) != name:
+                    continue
+                for status in pod["status"].get("initContainerStatuses", []):
+                    if "running" in status["state"]:
+                        return pod
+            return None
+
+        return eventually("the build runs", look, within=60)
+
     def output(self, namespace: str, image: str, *command: str, user: int = 1000) -> str:
-        """What a container of an image prints: a pod of the Restricted profile, unless root's."""
+        """What a container of an image prints."""
+        name = self.run(namespace, image, *command, user=user)
+
+        def ended() -> str | None:
+            pod: Any = self.cluster.get("pod", name, namespace)
+            phase = pod["status"].get("phase")
+            return phase if phase in ("Succeeded", "Failed") else None
+
+        phase = eventually("the pod ends", ended, within=60)
+        log = self.cluster.do("logs", name, "-n", namespace)
+        assert phase == "Succeeded", log
+        return log
+
+    def run(self, namespace: str, image: str, *command: str, user: int = 1000) -> str:
+        """Start a container of an image: a pod of the Restricted profile, unless root's.
+
+        Returns:
+            The pod's name.
+        """
         container: Json = {"name": "run", "image": image}
         if user:
             container["securityContext"] = {
@@ -89,16 +123,7 @@ class Node:
                 },
             }
         )
-
-        def ended() -> str | None:
-            pod: Any = self.cluster.get("pod", name, namespace)
-            phase = pod["status"].get("phase")
-            return phase if phase in ("Succeeded", "Failed") else None
-
-        phase = eventually("the pod ends", ended, within=60)
-        log = self.cluster.do("logs", name, "-n", namespace)
-        assert phase == "Succeeded", log
-        return log
+        return name
 
 
 _numbers = itertools.count(1)

@@ -95,7 +95,7 @@ def show(result: Collection, roots: int) -> None:
     console = Console(soft_wrap=True)
     if result.repositories:
         table = Table(box=None, pad_edge=False)
-        for name in ("Repository", "Tags", "Images", "Links", "Records", "Blobs", "Size"):
+        for name in ("Repository", "Tags", "Manifests", "Links", "Records", "Blobs", "Size"):
             table.add_column(name, justify="left" if name == "Repository" else "right")
         for name, freed in sorted(result.repositories.items()):
             counts = (freed.tags, freed.manifests, freed.links, freed.records, freed.blobs)
@@ -105,8 +105,8 @@ def show(result: Collection, roots: int) -> None:
     verb = "would free" if result.dry_run else "freed"
     console.print(
         f"{verb} {size(total.bytes)} in {total.blobs} blobs; {size(result.kept_bytes)} in "
-        f"{result.kept_blobs} blobs stay, for {result.kept_images} images; "
-        f"{roots} digests are in use",
+        f"{result.kept_blobs} blobs stay, of {result.kept_images} manifests; "
+        f"{roots} digest{' is' if roots == 1 else 's are'} in use",
         highlight=False,
     )
     if result.spared:
