@@ -162,8 +162,8 @@ let
     name = "slow";
     script = ''
       i=0
-      while [ "$i" -lt 20 ]; do
-        echo "second $i of 20"
+      while [ "$i" -lt 12 ]; do
+        echo "second $i of 12"
         sleep 1
         i=$((i + 1))
       done

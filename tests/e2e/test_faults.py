@@ -1,7 +1,6 @@
 """What goes wrong on a real node, and how the user learns of it."""
 
 import json
-from typing import Any
 
 import pytest
 
@@ -48,38 +47,10 @@ def test_a_build_that_fails_gives_derivation_and_log(node: Node, namespace: str)
     assert failure["logTail"].strip()
 
 
-def running_build(node: Node, namespace: str, **spec: Any) -> Json:
-    """The pod of a slow build, once its first step runs."""
-    node.apply(nix_image(namespace, packages=["slow"], **spec))
-
-    def look() -> Json | None:
-        for pod in node.cluster.list("pods", namespace):
-            for status in pod["status"].get("initContainerStatuses", []):
-                if "running" in status["state"]:
-                    return pod
-        return None
-
-    return eventually("the build runs", look, within=60)
-
-
-def test_an_operator_killed_during_a_build_goes_on_with_the_same_job(
-    node: Node, namespace: str
-) -> None:
-    running_build(node, namespace)
-    (before,) = node.cluster.list("jobs", namespace)
-    node.cluster.do(
-        *("delete", "pod", "-n", "niximage-system", "--grace-period=0", "--force"),
-        *("-l", "app.kubernetes.io/component=operator"),
-    )
-    node.ready(namespace)
-    (after,) = node.cluster.list("jobs", namespace)
-    assert after["metadata"]["uid"] == before["metadata"]["uid"]
-
-
 def test_an_image_deleted_during_its_build_takes_job_and_pod_with_it(
     node: Node, namespace: str
 ) -> None:
-    running_build(node, namespace)
+    node.building(namespace)
     node.cluster.do("delete", "niximage", "web", "-n", namespace)
 
     def gone() -> bool:
@@ -89,7 +60,7 @@ def test_an_image_deleted_during_its_build_takes_job_and_pod_with_it(
 
 
 def test_a_bucket_that_goes_away_during_a_build_is_waited_for(node: Node, namespace: str) -> None:
-    running_build(node, namespace, build={"retry": {"minBackoff": "1s"}})
+    node.building(namespace, build={"retry": {"minBackoff": "1s"}})
     scale = ("scale", "deploy/bucket", "-n", "niximage-demo")
     try:
         node.cluster.do(*scale, "--replicas=0")
@@ -100,15 +71,6 @@ def test_a_bucket_that_goes_away_during_a_build_is_waited_for(node: Node, namesp
         node.cluster.do(*scale, "--replicas=1")
         node.cluster.do("rollout", "status", "deploy/bucket", "-n", "niximage-demo")
     node.ready(namespace)
-
-
-def test_a_job_deleted_by_hand_is_made_anew(node: Node, namespace: str) -> None:
-    running_build(node, namespace)
-    (before,) = node.cluster.list("jobs", namespace)
-    node.cluster.do("delete", "job", before["metadata"]["name"], "-n", namespace)
-    node.ready(namespace)
-    (after,) = node.cluster.list("jobs", namespace)
-    assert after["metadata"]["uid"] != before["metadata"]["uid"]
 
 
 @pytest.mark.parametrize("package", ["hello; builtins.abort", '"${x}"'])
