@@ -30,9 +30,9 @@ from niximage.nix.download import BUFFER
 from niximage.nix.evaluate import evaluate
 from niximage.nix.folder_cache import CHUNK
 from niximage.nix.hashes import sri
-from niximage.nix.http_cache import Patience
 from niximage.nix.narinfo import NARINFO_LIMIT
 from niximage.nix.path_info import query_closure
+from niximage.nix.patience import Patience
 from niximage.nix.programs import NixStore
 from niximage.nix.realise import realise
 from niximage.nix.signature import TrustedKeys
@@ -43,7 +43,7 @@ NIX = NixStore()
 WALK = """
 import sys
 from niximage.errors import NixImageError
-from niximage.nix.http_cache import Patience
+from niximage.nix.patience import Patience
 from niximage.nix.signature import TrustedKeys
 from niximage.nix.substituters import Substituters
 url, key, path = sys.argv[1:]

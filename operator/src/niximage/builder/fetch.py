@@ -14,7 +14,6 @@ from niximage.api.build import TIME_LIMIT, BuildRequest, PinnedSource, Strict, r
 from niximage.api.canonical import canonical_json
 from niximage.builder.progress import Say, silent, timed
 from niximage.errors import Reason, Retryable, Terminal
-from niximage.source.artifact import fetch_artifact
 from niximage.source.credentials import Credentials
 from niximage.source.fetch import Fetched, fetch, inside
 from niximage.source.folder import copy_folder, copy_volume
@@ -67,6 +66,9 @@ def bring_source(
                     hint="Add --source FOLDER with what lies on it",
                 )
             case "artifact":
+                # It brings an HTTP client, which no other source needs.
+                from niximage.source.artifact import fetch_artifact
+
                 return fetch_artifact(source, folder, timeout=timeout)
             case _:
                 return fetch(

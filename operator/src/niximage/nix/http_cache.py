@@ -19,6 +19,7 @@ from yarl import URL
 
 from niximage.errors import Reason, Retryable, Terminal, plain_text
 from niximage.nix.folder_cache import Unreachable, unavailable
+from niximage.nix.patience import Patience
 
 _REDIRECTS: Final = 5
 # As Nix has it: a bucket that may not be listed says "forbidden" of what is not there.
@@ -27,28 +28,6 @@ _REFUSED: Final = frozenset({401, 407})
 _PASSING: Final = frozenset({408, 421, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 _RANGE = re.compile(r"bytes ([0-9]{1,15})-[0-9]{1,15}/(?:[0-9]{1,15}|\*)")
 _RETRY_AFTER = re.compile(r"[0-9]{1,5}")
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to try.
-
-    Attributes:
-        attempts: how often one file is asked for while nothing comes of it.
-        pause: seconds before the second attempt, on average; doubled before each further one.
-        longest_pause: seconds, also where a server asks for more.
-        answer: seconds for a small file, and for a stream to begin or go on.
-        slowest: bytes per second that a stream must keep up over its whole length, while it is
-            waited for.
-        grace: seconds that it may take besides.
-    """
-
-    attempts: int = 5
-    pause: float = 0.3
-    longest_pause: float = 10.0
-    answer: float = 30.0
-    slowest: float = 16 << 10
-    grace: float = 120.0
 
 
 class _PassingError(Exception):

@@ -18,8 +18,8 @@ from niximage.nix.background import BackgroundLoop
 from niximage.nix.binary_cache import Answer, BinaryCache, Substitute
 from niximage.nix.closure_walk import Walk, Walking
 from niximage.nix.download import Download
-from niximage.nix.http_cache import Patience
 from niximage.nix.narinfo import parse_priority
+from niximage.nix.patience import Patience
 from niximage.nix.signature import TrustedKeys
 from niximage.nix.transport import Session, bad_url
 

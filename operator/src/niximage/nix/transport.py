@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 from urllib.parse import unquote, urlsplit
-
-import aiohttp
 
 from niximage.errors import Reason, Terminal
 from niximage.nix.folder_cache import CHUNK, FolderCache
-from niximage.nix.http_cache import HttpCache, Patience
+from niximage.nix.patience import Patience
+
+if TYPE_CHECKING:  # a fifth of a second that builds without caches have no use for
+    import aiohttp
 
 REQUESTS: Final = 64  # for small files at once, over all caches
 CONNECTIONS: Final = 128  # at once: those, and NARs on their way
@@ -53,20 +54,10 @@ class Session:
 
     def __init__(self, patience: Patience | None = None) -> None:
         self.patience = patience or Patience()
-        self._client: aiohttp.ClientSession | None = None
+        self._client: aiohttp.ClientSession | None = None  # from the first URL of HTTP on
         self._turns = asyncio.Semaphore(REQUESTS)
 
     async def __aenter__(self) -> Self:
-        self._client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS, ttl_dns_cache=300),
-            headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"},
-            auto_decompress=False,  # a NAR's bytes are hashed as they are
-            read_bufsize=CHUNK,
-            trust_env=True,
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=self.patience.answer, sock_read=self.patience.answer
-            ),
-        )
         return self
 
     async def __aexit__(
@@ -81,10 +72,11 @@ class Session:
     def open(self, url: str) -> Transport:
         """The cache of a URL: `https://`, `http://` or `file://`; nothing is asked of it yet.
 
+        To be called in the event loop.
+
         Raises:
             Terminal: the URL is none of these.
         """
-        assert self._client is not None
         try:
             parts = urlsplit(url)
             host = parts.hostname
@@ -96,13 +88,30 @@ class Session:
         path = unquote(parts.path)
         match parts.scheme:
             case "https" | "http" if host:
-                return HttpCache(url.rstrip("/"), self._client, self.patience, self._turns)
+                return self._http_cache(url.rstrip("/"))
             case "file" if parts.netloc in {"", "localhost"} and path.startswith("/"):
                 if "\0" in path or ".." in path.split("/"):
                     raise bad_url(url, "its path holds '..' or NUL")
                 return FolderCache(url.rstrip("/"), Path(path))
             case _:
                 raise bad_url(url, "it is neither https://, http:// nor file:///folder")
+
+    def _http_cache(self, url: str) -> Transport:
+        import aiohttp
+
+        from niximage.nix.http_cache import HttpCache
+
+        self._client = self._client or aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, ttl_dns_cache=300),
+            headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"},
+            auto_decompress=False,  # a NAR's bytes are hashed as they are
+            read_bufsize=CHUNK,
+            trust_env=True,
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=self.patience.answer, sock_read=self.patience.answer
+            ),
+        )
+        return HttpCache(url, self._client, self.patience, self._turns)
 
 
 def bad_url(url: str, why: str) -> Terminal:
