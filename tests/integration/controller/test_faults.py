@@ -79,7 +79,7 @@ def built(operator: Operator, namespace: str) -> Json:
         Fault("PATCH", STATUS, status=422, times=2),
         Fault("PATCH", STATUS, status=429, headers={"Retry-After": "1"}, times=2),
         Fault("PATCH", STATUS, status=500, times=2),
-        Fault("PATCH", STATUS, lost=True, times=2),
+        Fault("PATCH", STATUS, lost=True),
     ],
     ids=["409", "422", "429", "500", "lost"],
 )
