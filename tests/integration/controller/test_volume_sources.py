@@ -3,7 +3,7 @@
 import json
 
 from integration.controller.conftest import Operator
-from support.kubernetes import nix_build_class, nix_image
+from support.kubernetes import eventually, nix_build_class, nix_image
 
 
 def test_a_revision_is_built_once_and_again_when_that_is_asked_for(
@@ -34,6 +34,29 @@ def test_a_revision_is_built_once_and_again_when_that_is_asked_for(
     cluster.do("apply", "-f", "-", given=nix_image(namespace, source=source))
     third = operator.job(namespace, other_than=second["metadata"]["uid"])
     assert third["metadata"]["name"] != first["metadata"]["name"]
+
+
+def test_a_claim_that_is_not_there_is_named_within_seconds(
+    operator: Operator, namespace: str
+) -> None:
+    source = {"volume": {"claimName": "packages"}}
+    operator.cluster.do("create", "-f", "-", given=nix_image(namespace, source=source))
+    operator.job(namespace)
+    there = lambda: operator.cluster.list("pods", namespace) or None  # noqa: E731 (one use)
+    (pod,) = eventually("the Job's pod", there)
+    condition = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",  # in the words of kube-scheduler 1.34
+        "message": '0/1 nodes are available: persistentvolumeclaim "packages" not found. not found',
+    }
+    status = {"phase": "Pending", "conditions": [condition]}
+    operator.cluster.set_status("pod", pod["metadata"]["name"], namespace, status)
+    image = operator.image_with(namespace, "Reconciling", "True/PodPending")
+    for kind in ("Ready", "Reconciling"):
+        (told,) = (c for c in image["status"]["conditions"] if c["type"] == kind)
+        assert 'persistentvolumeclaim "packages" not found' in told["message"]
+        assert f"Create the claim packages in the namespace {namespace}" in told["message"]
 
 
 def test_a_class_that_names_sources_allows_no_volume(operator: Operator, namespace: str) -> None:

@@ -17,6 +17,7 @@ In reading order:
 - `classes`     the NixBuildClass of an image: what it allows, what it gives
 - `job`, `pod`  the manifest of a build Job
 - `progress`, `outcome`   what its pod says, while it runs and at its end
+- `advice`      what to do about a pod that does not start
 - `config_map`  the ConfigMap that names an image
 - `build_log`   the log of a build that ended, kept in the bucket
 - `turns`       whose build may start next

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from niximage.api.status import Progress
+from niximage.controller.advice import advice
 from niximage.controller.client import Cluster
 from niximage.controller.outcome import newest
 from niximage.controller.pod import BUILD, FETCH, PUBLISH
@@ -75,7 +76,8 @@ class ProgressReader:
 def none_yet(job: JobView) -> Progress:
     """What a Job without a pod waits for: a quota, a policy. Pure."""
     see = f"kubectl describe job {job.name} -n {job.namespace}"
-    return Progress(phase=PENDING, message=f"the Job has made no pod; see: {see}")
+    words = "the Job has made no pod: a ServiceAccount, a quota or a policy may be in the way"
+    return Progress(phase=PENDING, message=f"{words}; see: {see}")
 
 
 def lost(pod: dict[str, Any], now: dt.datetime) -> Progress | None:
@@ -113,10 +115,10 @@ def pending(pod: dict[str, Any]) -> Progress | None:
     for container in found:
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") not in {None, "PodInitializing", "ContainerCreating"}:
-            return _pending(waiting["reason"], waiting.get("message"))
+            return _pending(pod, waiting["reason"], waiting.get("message"))
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return _pending(condition.get("reason"), condition.get("message"))
+            return _pending(pod, condition.get("reason"), condition.get("message"))
     return None
 
 
@@ -128,8 +130,12 @@ def starting(pod: dict[str, Any]) -> Progress | Absent:
     return Progress(phase="start") if has_node and status.get("phase") == PENDING else Absent.ABSENT
 
 
-def _pending(reason: object, message: object) -> Progress:
+def _pending(pod: dict[str, Any], reason: object, message: object) -> Progress:
     words = f"{reason}: {message}" if message else str(reason)
+    if todo := advice(pod, str(reason), str(message or "")):
+        # What to do is not cut off, however much the cluster says.
+        said = plain_text(words, WORDS - 2 - len(todo.encode())).rstrip(".")
+        words = f"{said}. {todo}"
     return Progress(phase=PENDING, message=plain_text(words, WORDS))
 
 
