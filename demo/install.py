@@ -73,6 +73,8 @@ def install_operator(helm: Helm, image: str, registry_port: int, addresses: dict
             "substituters": [],  # the demo set is built from nothing
             "trustedPublicKeys": [],
         },
+        # a bucket on the same machine answers soon or not at all
+        "operator": {"extraEnv": [{"name": "NIXIMAGE_BUCKET_PATIENCE", "value": "15"}]},
         "gateway": {"hostPort": registry_port},
         "networkPolicies": {"extraEgress": [{"to": [{"namespaceSelector": services}]}]},
     }

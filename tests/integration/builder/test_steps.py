@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -145,6 +146,20 @@ def test_publish_believes_no_malformed_outputs(pod: Pod, bucket: Folder, outputs
 def test_publish_needs_a_bucket(pod: Pod) -> None:
     assert publish_step(pod.environment | {"NIXIMAGE_BUCKET": ""}) == EXIT_RETRYABLE
     assert "NIXIMAGE_BUCKET" in pod.failure().message
+
+
+def test_publish_waits_for_a_bucket_as_long_as_it_is_told(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod.build()
+    with socket.socket() as nobody:  # bound, and not listening
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        told = {"NIXIMAGE_BUCKET": "gs://images", "NIXIMAGE_BUCKET_PATIENCE": "0.5"}
+        started = time.monotonic()
+        assert publish_step(pod.environment | told) == EXIT_RETRYABLE
+    assert time.monotonic() - started < 30, "half of the default"
+    assert pod.failure().reason is Reason.BUCKET_UNAVAILABLE
 
 
 def test_a_wrong_request_is_told(pod: Pod) -> None:

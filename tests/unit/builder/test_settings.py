@@ -28,6 +28,7 @@ def test_defaults() -> None:
     assert found.nix.local_builds
     assert found.outputs_file == Path("/build/outputs.json")
     assert found.timeout == 86400
+    assert found.bucket_patience == 60
     assert termination_log(MINIMAL) == Path("/dev/termination-log")
 
 
@@ -39,6 +40,7 @@ def test_everything_set() -> None:
         "NIXIMAGE_WORK": "/shared",
         "NIXIMAGE_TERMINATION_LOG": "/log",
         "NIXIMAGE_BUILD_TIMEOUT": "90",
+        "NIXIMAGE_BUCKET_PATIENCE": "7.5",
         "NIXIMAGE_LOCAL_BUILDS": "Forbidden",
     }
     found = BuilderSettings.from_environment(environment)
@@ -47,6 +49,7 @@ def test_everything_set() -> None:
     assert found.nix.trusted_public_keys == ("k1", "k2")
     assert found.outputs_file == Path("/shared/outputs.json")
     assert found.timeout == 90
+    assert found.bucket_patience == 7.5
     assert not found.nix.local_builds
     assert termination_log(environment) == Path("/log")
 
@@ -64,6 +67,8 @@ def test_everything_set() -> None:
         ("NIXIMAGE_BUILD_TIMEOUT", "-1"),
         ("NIXIMAGE_BUILD_TIMEOUT", "nan"),
         ("NIXIMAGE_BUILD_TIMEOUT", "1e9"),
+        ("NIXIMAGE_BUCKET_PATIENCE", "long"),
+        ("NIXIMAGE_BUCKET_PATIENCE", "0"),
     ],
 )
 def test_what_is_wrong_is_named(name: str, value: str) -> None:

@@ -2,6 +2,7 @@
 
 NIXIMAGE_REQUEST              the BuildRequest, as JSON
 NIXIMAGE_BUCKET               the bucket's URL; `publish` only
+NIXIMAGE_BUCKET_PATIENCE      seconds that one call to it may go on trying; 60 by default
 NIXIMAGE_SUBSTITUTERS         binary caches, separated by blanks; may be empty
 NIXIMAGE_TRUSTED_PUBLIC_KEYS  whose signatures count, separated by blanks; may be empty
 NIXIMAGE_FETCHED              the folder that `fetch` puts the source into, and `build` finds it in;
@@ -27,9 +28,11 @@ import pydantic
 
 from niximage.api.build import REQUEST_LIMIT, BuildRequest
 from niximage.api.image import explain
+from niximage.bucket.store import DEFAULT_PATIENCE
 from niximage.errors import Reason, Retryable
 from niximage.nix.programs import NixStore
 
+PATIENCE: Final = "NIXIMAGE_BUCKET_PATIENCE"
 DEFAULT_WORK: Final = "/build"
 DEFAULT_TERMINATION_LOG: Final = "/dev/termination-log"
 ALLOWED: Final = "Allowed"
@@ -50,6 +53,7 @@ class BuilderSettings:
         nix: how the Nix programs are set up.
         work: the folder that `build` and `publish` share.
         timeout: seconds that `build` may take.
+        bucket_patience: seconds that one call to the bucket may go on trying.
         fetched: the folder that `fetch` puts the source into, if there is such a step.
         credentials: the folder with the keys that open the source, if it needs any.
         secret: the name of the Secret that these are from.
@@ -61,6 +65,7 @@ class BuilderSettings:
     nix: NixStore
     work: Path
     timeout: float
+    bucket_patience: float = DEFAULT_PATIENCE
     popularity_url: str = ""
     fetched: Path | None = None
     credentials: Path | None = None
@@ -86,13 +91,6 @@ class BuilderSettings:
             request = BuildRequest.model_validate_json(text)
         except pydantic.ValidationError as error:
             raise _wrong("NIXIMAGE_REQUEST", f"is malformed: {explain(error)}") from None
-        given = environment.get("NIXIMAGE_BUILD_TIMEOUT") or str(DAY)
-        try:
-            timeout = float(given)
-        except ValueError:
-            timeout = 0.0
-        if not 0 < timeout <= DAY:
-            raise _wrong("NIXIMAGE_BUILD_TIMEOUT", f"is {given!r:.40}, not seconds up to a day")
         return cls(
             request=request,
             bucket=environment.get("NIXIMAGE_BUCKET", ""),
@@ -106,7 +104,8 @@ class BuilderSettings:
                 sandbox=_sandbox(environment),
             ),
             work=Path(environment.get("NIXIMAGE_WORK") or DEFAULT_WORK),
-            timeout=timeout,
+            timeout=_seconds(environment, "NIXIMAGE_BUILD_TIMEOUT", DAY),
+            bucket_patience=_seconds(environment, PATIENCE, DEFAULT_PATIENCE),
             fetched=_folder(environment, "NIXIMAGE_FETCHED"),
             credentials=_folder(environment, "NIXIMAGE_CREDENTIALS"),
             secret=environment.get("NIXIMAGE_SECRET", ""),
@@ -122,6 +121,17 @@ def termination_log(environment: Mapping[str, str]) -> Path:
 def _folder(environment: Mapping[str, str], name: str) -> Path | None:
     given = environment.get(name, "")
     return Path(given) if given else None
+
+
+def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
+    given = environment.get(name) or str(default)
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= DAY:
+        raise _wrong(name, f"is {given!r:.40}, not seconds up to a day")
+    return seconds
 
 
 def _local_builds(environment: Mapping[str, str]) -> bool:

@@ -99,7 +99,7 @@ def _publish(settings: BuilderSettings, scratch: Path) -> bytes:
     if not settings.bucket:
         raise Retryable(Reason.INTERNAL_ERROR, "the environment variable NIXIMAGE_BUCKET is empty")
     outputs = read_message(BuildOutputs, _read_outputs(settings.outputs_file), OUTPUTS_LIMIT)
-    bucket = open_store(settings.bucket)
+    bucket = open_store(settings.bucket, patience=settings.bucket_patience)
     try:
         with open_caches(settings.nix) as caches:
             result = run_publish(

@@ -8,7 +8,7 @@ from niximage.controller.federation import Federation
 
 EMULATOR: Final = "STORAGE_EMULATOR_HOST"
 """Where a stand-in for Google's storage answers."""
-PASSED_ON: Final = frozenset({EMULATOR, "NIXIMAGE_INSECURE_REGISTRIES"})
+PASSED_ON: Final = frozenset({EMULATOR, "NIXIMAGE_INSECURE_REGISTRIES", "NIXIMAGE_BUCKET_PATIENCE"})
 """Variables of the operator's own environment that the publish step gets, too."""
 
 
