@@ -18,7 +18,8 @@ from niximage.controller.connection import Conflict, NotThere
 from niximage.errors import NixImageError, Reason, Retryable
 
 DURATION: Final = 10.0  # seconds that a Lease holds without a renewal
-RENEW_EVERY: Final = 2.0  # seconds between renewals, and between looks of who waits
+RENEW_EVERY: Final = 2.0  # seconds between renewals
+LOOK_EVERY: Final = 1.0  # seconds between looks of who waits: twelve at most until it takes over
 MARGIN: Final = 3.0  # seconds before the end of its time at which a holder gives up
 
 Json = dict[str, Any]
@@ -114,7 +115,7 @@ class Lease:
             if not waiting:
                 log.info("another operator is at work; waiting for %s", self._name)
                 waiting = True
-            await self._sleep(RENEW_EVERY)
+            await self._sleep(LOOK_EVERY)
 
     async def hold(self) -> None:
         """Renew the Lease for ever.
