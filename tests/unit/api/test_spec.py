@@ -318,6 +318,15 @@ def test_bad_specs_are_refused_with_the_field_named(spec: dict[str, Any], words:
     assert "web.yaml" in caught.value.message
 
 
+def test_what_a_pattern_wants_is_told_in_words() -> None:
+    with pytest.raises(Terminal) as caught:
+        load_file(document(packages=["a b"]), "web.yaml")
+    assert caught.value.message == (
+        "web.yaml: spec.packages.0: write an attribute path such as python3Packages.requests; "
+        "openssl^bin,out selects outputs (got 'a b')"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

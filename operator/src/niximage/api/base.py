@@ -3,11 +3,15 @@
 import datetime as dt
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
+from annotated_types import GroupedMetadata
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 GROUP: Final = "niximage.dev"
 VERSION: Final = "v1alpha1"
@@ -39,13 +43,30 @@ def cel(*rules: tuple[str, str]) -> dict[str, JsonValue]:
     return {"x-kubernetes-validations": [{"rule": r, "message": m} for r, m in rules]}
 
 
-def worded(pattern: str, words: str) -> Any:
+@dataclass(frozen=True, slots=True)
+class worded(GroupedMetadata):  # noqa: N801 (it is written like a function, as `Field` is)
     """A string's pattern, with the sentence that users read when theirs does not match.
 
     The pattern alone would be told as a regular expression.
+
+    Attributes:
+        pattern: with its anchors.
+        words: what to write.
     """
-    rule = f"self.matches({json.dumps(pattern)})"
-    return Field(pattern=pattern, json_schema_extra=cel((rule, words)))
+
+    pattern: str
+    words: str
+
+    def __iter__(self) -> Iterator[object]:
+        """What pydantic reads: the schema for the API server, the check for everybody else."""
+        rule = cel((f"self.matches({json.dumps(self.pattern)})", self.words))
+        yield Field(json_schema_extra={"pattern": self.pattern, **rule})
+        yield AfterValidator(self._check)
+
+    def _check(self, text: str) -> str:
+        if re.fullmatch(self.pattern, text) is None:
+            raise PydanticCustomError("worded", "{words}", {"words": self.words})
+        return text
 
 
 def sound_url(url: str) -> str:

@@ -12,7 +12,8 @@ def run(*, write: Path | None, check: Path | None) -> None:
     """Print the CRDs, or write or compare the files in a folder.
 
     Raises:
-        Terminal: `check` was given, and a file is missing or differs.
+        Terminal: `check` was given, and a file is missing or differs; or the files cannot be
+            written.
     """
     files = {f"{crd['metadata']['name']}.yaml": to_yaml(crd) for crd in crds()}
     if check is not None:
@@ -26,9 +27,16 @@ def run(*, write: Path | None, check: Path | None) -> None:
                 )
             typer.echo(f"{path} is up to date")
     elif write is not None:
-        write.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (write / name).write_text(text)
-            typer.echo(f"wrote {write / name}")
+        try:
+            write.mkdir(parents=True, exist_ok=True)
+            for name, text in files.items():
+                (write / name).write_text(text)
+                typer.echo(f"wrote {write / name}")
+        except OSError as error:
+            raise Terminal(
+                Reason.INVALID_SPEC,
+                f"{write} cannot be written: {error.strerror}",
+                hint="Name a folder with --write",
+            ) from None
     else:
         typer.echo("---\n".join(files.values()), nl=False)
