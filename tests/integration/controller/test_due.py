@@ -7,7 +7,7 @@ from integration.controller.conftest import Operator
 from niximage.api.build import BuildFailure
 from niximage.api.source import Source
 from niximage.controller.due import Question, next_slot
-from niximage.controller.views import IMAGE_LABEL
+from niximage.controller.job_view import IMAGE_LABEL
 from niximage.errors import Reason, Terminal
 from support.kubernetes import Json, conditions, eventually, nix_image
 

@@ -10,7 +10,8 @@ from niximage.bucket.images import verify_image
 from niximage.bucket.records import BuildRecord, save_build
 from niximage.controller.job import job_manifest
 from niximage.controller.looks import find_published, with_evaluation
-from niximage.controller.views import Absent, CreateJob, Published
+from niximage.controller.steps import CreateJob
+from niximage.controller.views import Absent, Published
 from unit.controller.states import SETTINGS, inputs, nix_image, pinned
 
 IMAGE = nix_image()

@@ -12,7 +12,7 @@ import pytest
 
 from integration.controller.conftest import Operator
 from niximage.api.build import BuildFailure
-from niximage.controller.views import IMAGE_LABEL
+from niximage.controller.job_view import IMAGE_LABEL
 from niximage.errors import Reason, Retryable, Terminal
 from support.kubernetes import Cluster, Json, conditions, eventually, nix_image
 

@@ -8,7 +8,7 @@ from integration.tiny import tiny_image
 from niximage.bucket import open_store
 from niximage.bucket.images import resolve_tag
 from niximage.controller.looks import move_tags
-from niximage.controller.views import MoveTags
+from niximage.controller.steps import MoveTags
 from niximage.errors import Reason, Retryable
 
 OLD, NEW = tiny_image(b"old"), tiny_image(b"new")

@@ -6,7 +6,8 @@ from typing import Any
 from niximage.api.image import NixImage
 from niximage.api.status import Progress
 from niximage.controller.decide import decide
-from niximage.controller.views import ClassWanting, JobState, Queued
+from niximage.controller.job_view import JobState
+from niximage.controller.views import ClassWanting, Queued
 from unit.controller.states import (
     ABSENT,
     NOW,

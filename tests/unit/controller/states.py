@@ -8,8 +8,9 @@ from niximage.api.image import NixImage
 from niximage.api.status import NixImageStatus
 from niximage.controller.case import Decision
 from niximage.controller.decide import decide, job_name
+from niximage.controller.job_view import JobState, JobView
 from niximage.controller.settings import Settings
-from niximage.controller.views import Absent, JobState, JobView, Observed, Published, Turn
+from niximage.controller.views import Absent, Observed, Published, Turn
 
 NOW = dt.datetime(2026, 5, 4, 12, 0, tzinfo=dt.UTC)
 OLD_REVISION = "0" * 39 + "1"

@@ -8,7 +8,7 @@ from niximage.controller.advice import advice
 from niximage.controller.job import job_manifest
 from niximage.controller.progress import pending
 from niximage.controller.settings import Settings
-from niximage.controller.views import CreateJob
+from niximage.controller.steps import CreateJob
 from unit.controller.states import SETTINGS, nix_image, request
 
 NO_CLAIM = '0/1 nodes are available: persistentvolumeclaim "{}" not found. not found'

@@ -9,7 +9,7 @@ import pytest
 from niximage.bucket.logs import LOG_LIMIT, log_keys, read_log
 from niximage.controller.build_log import READ_LIMIT, STEP_LIMIT, begun, keep_log, whole
 from niximage.controller.decide import decide
-from niximage.controller.views import JobState
+from niximage.controller.job_view import JobState
 from niximage.errors import Reason, Retryable, Terminal
 from support.memory_store import MemoryStore
 from unit.controller.states import (

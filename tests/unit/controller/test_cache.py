@@ -7,8 +7,9 @@ import pytest
 
 from niximage.api.image import FINALIZER
 from niximage.controller.cache import Cache
+from niximage.controller.job_view import ATTEMPT, JobState, JobView
 from niximage.controller.stored import CachedImage
-from niximage.controller.views import ATTEMPT, JobState, JobView, Sharer
+from niximage.controller.views import Sharer
 
 
 def image(name: str, version: int, uid: str = "u-1", **output: Any) -> CachedImage:

@@ -13,7 +13,8 @@ from niximage.controller.classes import (
     without_data,
 )
 from niximage.controller.pod import pod
-from niximage.controller.views import ClassWanting, CreateJob
+from niximage.controller.steps import CreateJob
+from niximage.controller.views import ClassWanting
 from niximage.errors import Reason
 from unit.controller.states import SETTINGS, flux_pinned, nix_image, request
 

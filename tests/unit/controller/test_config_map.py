@@ -7,7 +7,8 @@ import pytest
 from niximage.api.image import NixImage
 from niximage.controller.config_map import LOOK_AGAIN, ConfigMaps, is_right, manifest, variables
 from niximage.controller.decide import decide
-from niximage.controller.views import HideImage, Observed, ShowImage
+from niximage.controller.steps import HideImage, ShowImage
+from niximage.controller.views import Observed
 from niximage.errors import Reason, Retryable
 from unit.controller.states import (
     DIGEST,

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from niximage.api.build import input_hash
 from niximage.api.image import FORCE_AT, REQUESTED_AT, NixImage
-from niximage.controller.views import JobView
+from niximage.controller.job_view import JobView
 from unit.controller.states import pinned
 from unit.controller.world import World, digest_of
 

@@ -13,18 +13,17 @@ import pytest
 from niximage.api.build import PinnedBase
 from niximage.api.status import ConditionType
 from niximage.controller.decide import decide
-from niximage.controller.views import (
-    BaseWanting,
+from niximage.controller.job_view import JobState
+from niximage.controller.steps import (
     CreateJob,
     DeleteJob,
     FindBase,
     FindJob,
     FindPublished,
-    JobState,
-    Observed,
     ReadOutcome,
     Resolve,
 )
+from niximage.controller.views import BaseWanting, Observed
 from niximage.errors import Reason, Retryable, Terminal
 from unit.controller.states import (
     ABSENT,

@@ -6,7 +6,8 @@ from niximage.api.image import NixImage
 from niximage.api.status import Progress
 from niximage.controller.decide import decide
 from niximage.controller.events import event_manifest, happened
-from niximage.controller.views import JobState, Observed, Queued
+from niximage.controller.job_view import JobState
+from niximage.controller.views import Observed, Queued
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 from unit.controller.states import (
     ABSENT,

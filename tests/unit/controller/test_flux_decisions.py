@@ -7,8 +7,9 @@ from niximage.api.image import NixImage
 from niximage.api.status import ConditionType
 from niximage.controller.cache import Cache
 from niximage.controller.decide import decide
+from niximage.controller.steps import Resolve
 from niximage.controller.stored import CachedImage
-from niximage.controller.views import Observed, Resolve
+from niximage.controller.views import Observed
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 from unit.controller.states import (
     DIGEST,

@@ -5,8 +5,9 @@ from typing import Any
 
 from niximage.api.build import BuildRequest
 from niximage.controller.job import job_manifest
+from niximage.controller.job_view import JobState, JobView
 from niximage.controller.settings import Settings
-from niximage.controller.views import CreateJob, JobState, JobView
+from niximage.controller.steps import CreateJob
 from unit.controller.states import REVISION, SETTINGS, inputs, nix_image, pinned
 
 IMAGE = nix_image()

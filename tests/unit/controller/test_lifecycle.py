@@ -11,24 +11,19 @@ from niximage.api.status import ConditionType, Progress
 from niximage.controller.case import Decision
 from niximage.controller.decide import decide
 from niximage.controller.job import job_manifest
-from niximage.controller.views import (
-    TEMPLATE,
-    Absent,
-    ClassWanting,
+from niximage.controller.job_view import TEMPLATE, JobState, JobView
+from niximage.controller.steps import (
     CreateJob,
     DeleteJob,
     FindPublished,
-    JobState,
-    JobView,
     MoveTags,
-    Observed,
-    Queued,
     ReadOutcome,
     ReadProgress,
     Resolve,
     TakeTurn,
     Urgency,
 )
+from niximage.controller.views import Absent, ClassWanting, Observed, Queued
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 from unit.controller.states import (
     ABSENT,

@@ -10,15 +10,9 @@ from niximage.api.image import FINALIZER, NixImage
 from niximage.bucket.remove import Removed
 from niximage.controller.decide import decide
 from niximage.controller.events import happened
-from niximage.controller.views import (
-    DeleteJob,
-    JobState,
-    Observed,
-    RemoveRepository,
-    Resolve,
-    SetFinalizers,
-    Sharer,
-)
+from niximage.controller.job_view import JobState
+from niximage.controller.steps import DeleteJob, RemoveRepository, Resolve, SetFinalizers
+from niximage.controller.views import Observed, Sharer
 from niximage.errors import Reason, Retryable
 from unit.controller.states import (
     ABSENT,

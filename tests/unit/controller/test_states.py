@@ -13,16 +13,9 @@ import pytest
 
 from niximage.api.image import REQUESTED_AT, NixImage
 from niximage.controller.decide import decide
-from niximage.controller.views import (
-    ClassWanting,
-    CreateJob,
-    DeleteJob,
-    FindPublished,
-    JobState,
-    Observed,
-    ReadOutcome,
-    Resolve,
-)
+from niximage.controller.job_view import JobState
+from niximage.controller.steps import CreateJob, DeleteJob, FindPublished, ReadOutcome, Resolve
+from niximage.controller.views import ClassWanting, Observed
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 from unit.controller.states import (
     ABSENT,

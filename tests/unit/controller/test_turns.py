@@ -5,8 +5,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from niximage.controller.job_view import JobState, JobView
+from niximage.controller.steps import Urgency
 from niximage.controller.turns import AGING, Ask, Caps, Turns
-from niximage.controller.views import JobState, JobView, Queued, Turn, Urgency
+from niximage.controller.views import Queued, Turn
 from unit.controller.states import job, nix_image
 
 CAPS = Caps(total=4, namespace=2)

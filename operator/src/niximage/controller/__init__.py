@@ -12,7 +12,8 @@ In reading order:
 - `answers`, `failures`, `history`   the status that follows
 - `conditions`, `words`   states to conditions and sentences
 - `removal`     the end of a NixImage, and of its repository
-- `views`       what the heart sees of Jobs, pods and the bucket, and what it can ask for
+- `views`, `job_view`   what the heart sees of Jobs, pods and the bucket
+- `steps`       what it can ask for
 - `reconcile`, `looks`   the thin executor around `decide`
 - `classes`     the NixBuildClass of an image: what it allows, what it gives
 - `job`, `pod`  the manifest of a build Job

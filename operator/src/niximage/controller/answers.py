@@ -20,8 +20,9 @@ from niximage.controller.case import Case, Decision
 from niximage.controller.conditions import kept
 from niximage.controller.failures import another_chance
 from niximage.controller.history import trimmed, with_build
+from niximage.controller.job_view import LOST, PENDING, JobState, JobView
 from niximage.controller.stored import CachedImage
-from niximage.controller.views import LOST, PENDING, JobState, JobView, Published
+from niximage.controller.views import Published
 from niximage.controller.words import artifact_words, building_words, pinned_words
 from niximage.errors import Reason, plain_text
 from niximage.source.failures import shown_url

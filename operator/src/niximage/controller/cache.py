@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any, Final, TypeVar
 
 from niximage.api.build_class import NixBuildClass
+from niximage.controller.job_view import JobView
 from niximage.controller.stored import CachedImage, Key, StoredImage, Told
-from niximage.controller.views import JobView, Sharer
+from niximage.controller.views import Sharer
 
 REMEMBERED: Final = 10_000  # deleted objects; replies overtake events by seconds, not by more
 

@@ -10,7 +10,8 @@ from niximage.api.status import Condition, ConditionType, NixImageStatus
 from niximage.controller import conditions as say
 from niximage.controller.due import Question, next_slot
 from niximage.controller.settings import Settings
-from niximage.controller.views import Effect, Look, Observed, SetFinalizers
+from niximage.controller.steps import Effect, Look, SetFinalizers
+from niximage.controller.views import Observed
 from niximage.source.resolve import wanted
 
 

@@ -20,7 +20,7 @@ from niximage.controller.connection import (
     NotAllowed,
     NotThere,
 )
-from niximage.controller.views import IMAGE_LABEL, MANAGED_BY, MANAGER
+from niximage.controller.job_view import IMAGE_LABEL, MANAGED_BY, MANAGER
 from niximage.errors import Reason, Retryable
 from niximage.source import flux
 

@@ -35,33 +35,32 @@ from niximage.controller.case import Case, Decision
 from niximage.controller.failures import failed, still_failed, wait_of
 from niximage.controller.history import has_room
 from niximage.controller.job import template
+from niximage.controller.job_view import LOST, PENDING, JobState, JobView
 from niximage.controller.removal import finalizers_due, leaving, must_wait_for
 from niximage.controller.settings import Settings
-from niximage.controller.views import (
-    LOST,
-    PENDING,
-    Absent,
-    BaseWanting,
-    ClassWanting,
+from niximage.controller.steps import (
     CreateJob,
     DeleteJob,
     FindBase,
     FindJob,
     FindPublished,
     HideImage,
-    JobState,
-    JobView,
     MoveTags,
-    Observed,
-    Published,
-    Queued,
     ReadOutcome,
     ReadProgress,
     Resolve,
     ShowImage,
     TakeTurn,
-    Turn,
     Urgency,
+)
+from niximage.controller.views import (
+    Absent,
+    BaseWanting,
+    ClassWanting,
+    Observed,
+    Published,
+    Queued,
+    Turn,
 )
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 from niximage.source.failures import shown_url

@@ -15,7 +15,7 @@ from niximage.api.status import Failure, SourceStatus
 from niximage.controller import conditions as say
 from niximage.controller.case import Case, Decision
 from niximage.controller.history import with_build
-from niximage.controller.views import JobView
+from niximage.controller.job_view import JobView
 from niximage.controller.words import pinned_words
 from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
 

@@ -3,7 +3,7 @@
 from niximage.api.image import NixImage
 from niximage.api.status import BuildResult, NixImageStatus
 from niximage.controller.case import Case
-from niximage.controller.views import JobState, JobView
+from niximage.controller.job_view import JobState, JobView
 from niximage.errors import Reason, plain_text
 
 SHOWN = 300  # bytes of a build's words

@@ -18,7 +18,7 @@ import kopf
 from niximage.api.base import GROUP, VERSION
 from niximage.api.build_class import CLASS_PLURAL
 from niximage.api.image import PLURAL
-from niximage.controller.views import MANAGED_BY, MANAGER
+from niximage.controller.job_view import MANAGED_BY, MANAGER
 from niximage.errors import Reason, Retryable, plain_text
 
 Seen = Callable[[str, dict[str, Any]], None]

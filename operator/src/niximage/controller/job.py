@@ -7,9 +7,7 @@ from niximage.api.base import API_VERSION, seconds
 from niximage.api.canonical import canonical_hash
 from niximage.api.image import KIND, NixImage
 from niximage.controller.federation import ANNOTATION as CREDENTIALS
-from niximage.controller.pod import REQUEST, pod
-from niximage.controller.settings import Settings
-from niximage.controller.views import (
+from niximage.controller.job_view import (
     ATTEMPT,
     CLASS_LABEL,
     FORCE,
@@ -19,8 +17,10 @@ from niximage.controller.views import (
     MANAGER,
     QUEUE_LABEL,
     TEMPLATE,
-    CreateJob,
 )
+from niximage.controller.pod import REQUEST, pod
+from niximage.controller.settings import Settings
+from niximage.controller.steps import CreateJob
 
 Json = dict[str, Any]
 

@@ -22,23 +22,18 @@ from niximage.controller.classes import denied_artifact
 from niximage.controller.client import Cluster
 from niximage.controller.config_map import ConfigMaps
 from niximage.controller.due import Question, told_before
+from niximage.controller.job_view import JobView
 from niximage.controller.outcome import newest, outcome
 from niximage.controller.progress import ProgressReader
 from niximage.controller.resolver import Resolver
 from niximage.controller.settings import Settings
-from niximage.controller.stored import CachedImage
-from niximage.controller.turns import Ask, Caps, Turns
-from niximage.controller.views import (
-    Absent,
+from niximage.controller.steps import (
     FindBase,
     FindJob,
     FindPublished,
     HideImage,
-    JobView,
     Look,
     MoveTags,
-    Observed,
-    Published,
     ReadOutcome,
     ReadProgress,
     RemoveRepository,
@@ -46,6 +41,9 @@ from niximage.controller.views import (
     ShowImage,
     TakeTurn,
 )
+from niximage.controller.stored import CachedImage
+from niximage.controller.turns import Ask, Caps, Turns
+from niximage.controller.views import Absent, Observed, Published
 from niximage.errors import NixImageError, Reason, Retryable
 
 BUCKET_TIMEOUT: Final = 60.0  # seconds of one look into the bucket

@@ -14,8 +14,9 @@ from niximage.api.build import (
     PublishResult,
     read_message,
 )
+from niximage.controller.job_view import JobState, JobView
 from niximage.controller.pod import BUILD, FETCH, PUBLISH
-from niximage.controller.views import Absent, JobState, JobView
+from niximage.controller.views import Absent
 from niximage.errors import NO_FAILURES, NixImageError, Reason, Retryable, Terminal, plain_text
 
 _NODE_IS_FULL: Final = "The node was low on resource"  # the kubelet's words, then whose fault it is

@@ -17,7 +17,7 @@ from niximage.api.placement import ResourceList, amount
 from niximage.api.placement import Resources as ClassResources
 from niximage.controller.federation import FOLDER as FEDERATION
 from niximage.controller.settings import Settings
-from niximage.controller.views import CreateJob
+from niximage.controller.steps import CreateJob
 
 USER: Final = 1000  # as the Containerfile makes it
 HOME: Final = "/home/niximage"

@@ -14,9 +14,10 @@ from typing import Any, Final
 from niximage.api.status import Progress
 from niximage.controller.advice import advice
 from niximage.controller.client import Cluster
+from niximage.controller.job_view import LOST, PENDING, JobView
 from niximage.controller.outcome import newest
 from niximage.controller.pod import BUILD, FETCH, PUBLISH
-from niximage.controller.views import LOST, PENDING, Absent, JobView
+from niximage.controller.views import Absent
 from niximage.errors import NixImageError, plain_text
 
 EVERY: Final = 14.0  # seconds between two looks at one Job

@@ -26,21 +26,14 @@ from niximage.controller.connection import Conflict, NotThere, Refused
 from niximage.controller.decide import decide
 from niximage.controller.events import Happened, event_manifest, happened, removed
 from niximage.controller.job import job_manifest
+from niximage.controller.job_view import JobState, JobView
 from niximage.controller.looks import Looks
 from niximage.controller.metrics import Metrics
 from niximage.controller.removal import let_go
 from niximage.controller.settings import Settings
+from niximage.controller.steps import CreateJob, DeleteJob, Effect, SetFinalizers
 from niximage.controller.stored import CachedImage, Key
-from niximage.controller.views import (
-    ClassWanting,
-    CreateJob,
-    DeleteJob,
-    Effect,
-    JobState,
-    JobView,
-    Observed,
-    SetFinalizers,
-)
+from niximage.controller.views import ClassWanting, Observed
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 
 HOST: Final = platform.node()

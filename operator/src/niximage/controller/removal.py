@@ -13,7 +13,8 @@ from niximage.api.status import ConditionType, Failure
 from niximage.controller import conditions as say
 from niximage.controller.case import Case, Decision
 from niximage.controller.failures import delay_of, wait_of
-from niximage.controller.views import DeleteJob, JobState, RemoveRepository, SetFinalizers
+from niximage.controller.job_view import JobState
+from niximage.controller.steps import DeleteJob, RemoveRepository, SetFinalizers
 from niximage.errors import NixImageError, Reason, plain_text
 
 _WAY_OUT = "The NixImage goes when that works, or with output.deletionPolicy: Retain"

@@ -27,6 +27,7 @@ from niximage.controller.due import Question
 from niximage.controller.flux_watch import EVERY, FluxWatch
 from niximage.controller.health import Health, serve_health
 from niximage.controller.informer import watch
+from niximage.controller.job_view import JobView
 from niximage.controller.lease import Lease
 from niximage.controller.looks import Looks
 from niximage.controller.metrics import Metrics
@@ -39,7 +40,6 @@ from niximage.controller.rights import check_rights
 from niximage.controller.settings import Settings
 from niximage.controller.stored import Key, StoredImage
 from niximage.controller.turns import Turns
-from niximage.controller.views import JobView
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 from niximage.source.flux import PLURALS
 

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from niximage.controller.job_view import JobState, JobView
+from niximage.controller.steps import Urgency
 from niximage.controller.stored import Key
-from niximage.controller.views import JobState, JobView, Queued, Turn, Urgency
+from niximage.controller.views import Queued, Turn
 
 AGING: Final = 600.0  # seconds of waiting that count as one step of urgency
 

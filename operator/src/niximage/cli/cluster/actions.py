@@ -13,7 +13,7 @@ from niximage.cli.cluster.options import Where
 from niximage.cli.cluster.waiting import wait
 from niximage.cli.duration import length_of
 from niximage.cli.program import program_name
-from niximage.controller.views import JobState, JobView
+from niximage.controller.job_view import JobState, JobView
 from niximage.errors import Reason, Terminal
 
 
