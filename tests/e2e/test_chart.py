@@ -1,7 +1,8 @@
-"""The chart's defaults in an empty cluster: what its notes say, word for word, ends in a pod.
+"""The chart's defaults in an empty cluster: what the quick start and the notes say ends in a pod.
 
-What this cluster lacks is given: the operator's image, a free port, and a Git server in place of
-the world's. The namespace takes Restricted pods only, and denies all traffic by default.
+All is run word for word, from the push of the image to the removal as the chart's page has it. What
+this cluster lacks is given: a registry, a free port, and a Git server in place of the world's. The
+namespace takes Restricted pods only, and denies all traffic by default.
 """
 
 import json
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import PROJECT, Node
+from integration.debian_registry import debian_registry, public_folder
+from support.documented import Place, Shown, script, shown
 from support.kubernetes import Json
 
 pytestmark = pytest.mark.timeout(600)  # releases come and go
@@ -42,6 +45,7 @@ class Shell:
         """Run a script, which must succeed."""
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
+            cwd=PROJECT,
             env=self._environment,
             input=json.dumps(given) if given is not None else None,
             capture_output=True,
@@ -55,16 +59,11 @@ class Shell:
 
 @pytest.fixture
 def values(node: Node) -> Json:
-    """What this cluster lacks."""
-    deployment = node.cluster.get("deployment", "niximage-operator", "niximage-system")
+    """What this cluster lacks, but for the image."""
     packages = node.cluster.get("service", "packages", "niximage-demo")
-    assert deployment is not None
     assert packages is not None
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    repository, _, tag = container["image"].rpartition(":")
     address = f"{packages['spec']['clusterIP']}:{packages['spec']['ports'][0]['port']}"
     return {
-        "image": {"repository": repository, "tag": tag},
         "builds": {"nixpkgsUrl": f"http://{address}/demo.git", "substituters": []},
         "gateway": {"hostPort": int(node.registry.rpartition(":")[2])},
         # not the machine's own folder, which would outlast this cluster
@@ -87,7 +86,8 @@ def shell(node: Node, values: Json) -> Iterator[Shell]:
         node.cluster.run("delete", "pod,niximage,networkpolicy", "--all", "-n", NAMESPACE)
         node.cluster.do("label", "namespace", NAMESPACE, f"{ENFORCE}-")
         run(f"helm uninstall {' '.join(RELEASE)} --ignore-not-found --wait")
-        run("kubectl delete crd niximages.niximage.dev nixbuildclasses.niximage.dev --wait")
+        crds = "niximages.niximage.dev nixbuildclasses.niximage.dev"
+        run(f"kubectl delete crd {crds} --ignore-not-found")
         state = node.cluster.kubeconfig.parent
         command = [sys.executable, str(PROJECT / "demo"), "install", "--state", str(state)]
         subprocess.run(command, check=True, capture_output=True, timeout=280)
@@ -103,19 +103,44 @@ def scripts(notes: str) -> list[str]:
     ]
 
 
-def test_the_notes_of_the_chart_end_in_a_pod(node: Node, shell: Shell, values: Json) -> None:
-    chart = Path("charts") / "niximage-operator"
-    command = f"helm install {' '.join(RELEASE)} {PROJECT / chart} --create-namespace --values -"
-    notes = shell(f"{command} --wait --timeout 3m", given=values)
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """Where the operator's image is pushed to, and pulled from by the node."""
+    with (
+        public_folder() as bucket,
+        debian_registry(bucket, {}, tmp_path, is_writable=True) as url,
+    ):
+        yield url.removeprefix("http://")
+
+
+def documented(page: str) -> list[Shown]:
+    """The commands of a page that are for an empty cluster."""
+    return [each for each in shown(PROJECT / page) if each.place is Place.EMPTY]
+
+
+def test_the_quick_start_and_the_notes_end_in_a_pod(
+    node: Node, shell: Shell, values: Json, registry: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "values.json"
+    file.write_text(json.dumps(values))
+    given = {"registry.example": registry, "--wait": f"--wait --timeout 3m --values {file}"}
+    notes = shell(script(documented("docs/quickstart.md"), given))
     apply, run = scripts(notes)
     assert "kind: NixImage" in apply
     shell(apply)
     assert shell(run).splitlines()[-1] == "Hello from Nix on Kubernetes!"
     table = shell(f"kubectl get niximg -n {NAMESPACE}").splitlines()
-    shown = [line.split() for line in notes.splitlines() if line.split()[:2] == ["NAME", "READY"]]
-    assert [table[0].split()] == shown
+    shown_ = [line.split() for line in notes.splitlines() if line.split()[:2] == ["NAME", "READY"]]
+    assert [table[0].split()] == shown_
     assert table[1].split()[:3] == ["hello", "True", "Succeeded"]
     policies = {each["metadata"]["name"] for each in node.cluster.list("networkpolicy", NAMESPACE)}
     assert policies == {"deny", "niximage-builds"}
     (job,) = node.cluster.list("jobs", NAMESPACE)
     assert job["status"]["succeeded"] == 1
+    page = documented("charts/niximage-operator/README.md")
+    upgrade, *removal = (each for each in page if each.text.startswith(("helm u", "kubectl")))
+    assert "REVISION: 3" in shell(script([*documented("docs/operating.md"), upgrade], {}))
+    assert node.cluster.get("cronjob", "niximage-gc", "niximage-system") is not None
+    assert node.cluster.get("niximage", "hello", NAMESPACE) is not None
+    shell(script(removal, {}))
+    assert node.cluster.run("get", "crd", "niximages.niximage.dev").returncode != 0

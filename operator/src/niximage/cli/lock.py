@@ -203,7 +203,9 @@ def _digest(image: NixImage, options: Options, where: Where, *, how: How, bucket
 def _digest_of_cluster(image: NixImage, options: Options, where: Where) -> str:
     """The digest that the cluster has for just these inputs."""
     name = image.metadata.name
-    here = Where(where.namespace or image.metadata.namespace, where.context, where.kubeconfig)
+    # As `kubectl apply` has it: a file that names no namespace is of the context's.
+    own = image.metadata.namespace if "namespace" in image.metadata.model_fields_set else ""
+    here = Where(where.namespace or own, where.context, where.kubeconfig)
     status = Facts.of(in_cluster(here, lambda found: found.image(name))).status
     image, base = with_base(image, None)
     source = wanted(image.spec.source, options.nixpkgs_url).pinned(_revision(image.spec.source))

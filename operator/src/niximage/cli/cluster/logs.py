@@ -116,10 +116,13 @@ def rest(held: bytes) -> bytes:
 async def _logs(here: Here, name: str, *, follow: bool, step: Step | None) -> Facts | None:
     """Write the log of a pod; the image where no pod is left."""
     image = Facts.of(await here.image(name))
-    end = time.monotonic() + START_PATIENCE
+    end, is_told = time.monotonic() + START_PATIENCE, False
     while (pod := await _pod(here, name)) is None:
         if not follow:
             return image
+        if not is_told:
+            is_told = True
+            print(f"waiting for a build; {name} is {image.word[0]}", file=sys.stderr)  # noqa: T201 (a command line prints)
         await _pause(end, f"no build of {name} started")
     steps = steps_of(pod)
     if step is not None and step not in steps:
