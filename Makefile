@@ -42,8 +42,7 @@ test-e2e: prepare ## Run the tests on a whole node
 
 prepare:
 	@.ci/packages $(TEST_PACKAGES)
-	@$(UV) sync --locked --quiet
-	@python3 images build >/dev/null & python3 cluster tools >/dev/null && python3 cluster tools --flux >/dev/null && python3 cluster tools --charts >/dev/null && wait $$!
+	@python3 images build >/dev/null & $(UV) sync --locked --quiet && python3 cluster tools >/dev/null && wait $$!
 
 .PHONY: docs
 docs: ## Build the documentation into .site; no warning passes
@@ -78,7 +77,7 @@ dist: ## Make what a release consists of, in dist/: Python package, chart, image
 	@rm -rf dist && mkdir -p dist/image
 	@$(UV) build --quiet --out-dir dist
 	@rm -f dist/.gitignore
-	@"$$(python3 cluster tools --charts)/helm" package --destination dist charts/niximage-operator
+	@"$$(python3 cluster tools helm)/helm" package --destination dist charts/niximage-operator
 	@cp "$$(python3 images build operator | cut -d ' ' -f 2)" "dist/image/niximage-operator-$$(.ci/version).tar"
 	@ls -l dist dist/image
 

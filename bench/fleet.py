@@ -34,7 +34,7 @@ def control_plane() -> Iterator[Path]:
     try:
         _run("python3", "cluster", "up", "--mode", "control-plane", *state)
         kubeconfig = folder / "state" / "kubeconfig"
-        kubectl = Path(_run("python3", "cluster", "tools").strip().splitlines()[-1]) / "kubectl"
+        kubectl = Path(_run("python3", "cluster", "tools", "kubectl").strip()) / "kubectl"
         admin = (str(kubectl), "--kubeconfig", str(kubeconfig))
         _run(*admin, "apply", "-k", "crds")
         _run(*admin, "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")

@@ -140,7 +140,7 @@ def nginx(bucket: Path, image: Image, folder: Path) -> Iterator[Server]:
 def distribution(bucket: Path, image: Image, folder: Path) -> Iterator[Server]:
     """CNCF Distribution 3 with its descriptors cached in memory."""
     tools = subprocess.run(
-        [sys.executable, "cluster", "tools"],
+        [sys.executable, "cluster", "tools", "distribution"],
         cwd=PROJECT,
         check=True,
         capture_output=True,

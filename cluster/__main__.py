@@ -68,12 +68,13 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE")
     load.set_defaults(command=_load)
 
-    tools = commands.add_parser("tools", help="print the folder with kubectl, crane, helm, ...")
-    others = tools.add_mutually_exclusive_group()
-    others.add_argument(
-        "--charts", action="store_true", help="of what checks charts, instead: helm-docs, ..."
+    tools = commands.add_parser("tools", help="build programs; prints the folder they are in")
+    tools.add_argument(
+        "names",
+        nargs="*",
+        metavar="PROGRAM",
+        help=f"of {', '.join(binaries.PROGRAMS)}; all when none is named",
     )
-    others.add_argument("--flux", action="store_true", help="of Flux's controllers and their CRDs")
     tools.set_defaults(command=_tools)
     return parser
 
@@ -148,10 +149,9 @@ def _load(options: argparse.Namespace) -> int:
 
 
 def _tools(options: argparse.Namespace) -> int:
-    programs = binaries.CHART_TOOLS if options.charts else binaries.PROGRAMS
-    if options.flux:
-        programs = binaries.FLUX
-    print(binaries.binaries_folder(programs))
+    if unknown := [name for name in options.names if name not in binaries.PROGRAMS]:
+        raise ClusterError(f"unknown: {' '.join(unknown)}; there are {' '.join(binaries.PROGRAMS)}")
+    print(binaries.binaries_folder(options.names))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Where the programs come from: Debian packages, and Go modules built once into the cache.
+"""The programs that are built from Go modules, once, into the cache.
 
 Kubernetes publishes no packages that a machine behind a package proxy could install, but
 every component is a Go module, and go.sum pins each one by hash.
@@ -7,178 +7,170 @@ every component is a Go module, and go.sum pins each one by hash.
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cache import cache_folder, digest, locked
-from console import ClusterError, run, say, step
+from console import ClusterError, last_lines, run, say, step
 
 HERE = Path(__file__).resolve().parent
-KUBERNETES = "1.34.4"
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_MAJOR, _MINOR, _ = KUBERNETES.split(".")
 _HELM = "helm.sh/helm/v3"
+
+
+def _pinned(module: str) -> str:
+    """The version of a module that go.mod names, without its `v`."""
+    found = re.search(
+        rf"^\t{re.escape(module)} v(\S+)", (HERE / "go.mod").read_text(), re.MULTILINE
+    )
+    if not found:
+        raise ClusterError(f"{HERE}/go.mod does not require {module}")
+    return found[1]
+
+
+KUBERNETES = _pinned("k8s.io/kubernetes")
+_MAJOR, _MINOR, _ = KUBERNETES.split(".")
 # What release builds write into the programs: their versions, and Helm's idea of a cluster's.
 _STAMPS = {
     "k8s.io/component-base/version.gitVersion": f"v{KUBERNETES}",
     "k8s.io/component-base/version.gitMajor": _MAJOR,
     "k8s.io/component-base/version.gitMinor": _MINOR,
-    f"{_HELM}/internal/version.version": "v3.22.0",
+    f"{_HELM}/internal/version.version": f"v{_pinned(_HELM)}",
     f"{_HELM}/pkg/chartutil.k8sVersionMajor": _MAJOR,
     f"{_HELM}/pkg/chartutil.k8sVersionMinor": _MINOR,
     f"{_HELM}/pkg/lint/rules.k8sVersionMajor": _MAJOR,
     f"{_HELM}/pkg/lint/rules.k8sVersionMinor": _MINOR,
 }
-_LINKER_FLAGS = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in _STAMPS.items())])
+# -trimpath and no C: the result does not depend on this folder or on the machine's libc.
+# Debug information is not made, rather than made and stripped.
+_FLAGS = (
+    *("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false", "-ldflags"),
+    " ".join(["-s -w", *(f"-X {name}={value}" for name, value in _STAMPS.items())]),
+)
 
 
 @dataclass(frozen=True)
 class Program:
-    """One Go program: its name in the bin folder, the module folder that pins it, its package."""
+    """One Go program.
+
+    Attributes:
+        name: in the folder of programs.
+        package: its main package.
+        module: the folder whose go.mod pins it.
+    """
 
     name: str
-    module: Path
     package: str
+    module: Path = HERE
+
+    @property
+    def built(self) -> str:
+        """What Go calls it: by its package's last name that is no version."""
+        *_, above, last = self.package.split("/")
+        return above if re.fullmatch(r"v\d+", last) else last
 
 
-PROGRAMS = (
-    *(
-        Program(name, HERE, f"k8s.io/kubernetes/cmd/{name}")
-        for name in (
-            "kube-apiserver",
-            "kube-controller-manager",
-            "kube-scheduler",
-            "kubelet",
-            "kube-proxy",
-            "kubectl",
-        )
-    ),
-    Program("etcd", HERE, "go.etcd.io/etcd/server/v3"),
-    Program("fake-gcs-server", HERE / "tools", "github.com/fsouza/fake-gcs-server"),
-    Program(
-        "distribution", HERE / "registry", "github.com/distribution/distribution/v3/cmd/registry"
-    ),
-    Program("crane", HERE / "tools", "github.com/google/go-containerregistry/cmd/crane"),
-    Program("helm", HERE / "helm", f"{_HELM}/cmd/helm"),
+_KUBERNETES_PROGRAMS = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kube-proxy",
+    "kubectl",
 )
+_FLUX = ("source-controller", "kustomize-controller")
+PROGRAMS: Mapping[str, Program] = {
+    program.name: program
+    for program in (
+        *(Program(name, f"k8s.io/kubernetes/cmd/{name}") for name in _KUBERNETES_PROGRAMS),
+        Program("etcd", "go.etcd.io/etcd/server/v3"),
+        Program("helm", f"{_HELM}/cmd/helm"),
+        Program("fake-gcs-server", "github.com/fsouza/fake-gcs-server"),
+        Program("distribution", "github.com/distribution/distribution/v3/cmd/registry"),
+        Program("crane", "github.com/google/go-containerregistry/cmd/crane"),
+        *(Program(name, f"github.com/fluxcd/{name}") for name in _FLUX),
+        Program("helm-docs", "github.com/norwoodj/helm-docs/cmd/helm-docs"),
+        Program("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
+        # of its own module: it reads kinds that Kubernetes' libraries no longer have
+        Program("kube-score", "github.com/zegl/kube-score/cmd/kube-score", HERE / "kube-score"),
+    )
+}
+COMPONENTS = (*_KUBERNETES_PROGRAMS, "etcd")
 
 
-CHART_TOOLS = (
-    Program("helm", HERE / "helm", f"{_HELM}/cmd/helm"),
-    Program("helm-docs", HERE / "charts", "github.com/norwoodj/helm-docs/cmd/helm-docs"),
-    Program("kubeconform", HERE / "charts", "github.com/yannh/kubeconform/cmd/kubeconform"),
-    Program("kube-score", HERE / "charts", "github.com/zegl/kube-score/cmd/kube-score"),
-)
-# Only a test of GitOps needs them, and they take almost as long as the cluster's own.
-FLUX = tuple(
-    Program(name, HERE / "flux", f"github.com/fluxcd/{name}")
-    for name in ("source-controller", "kustomize-controller")
-)
-
-
-@dataclass(frozen=True)
-class DebianPackage:
-    """A Debian package, and a program or file that shows it is there."""
-
-    name: str
-    proof: str
-
-
-CONTROL_PLANE_PACKAGES = (DebianPackage("openssl", "openssl"),)
-NODE_PACKAGES = (
-    *CONTROL_PLANE_PACKAGES,
-    DebianPackage("containerd", "containerd"),
-    DebianPackage("runc", "runc"),
-    DebianPackage("containernetworking-plugins", "/usr/lib/cni/portmap"),
-    DebianPackage("iptables", "iptables-restore"),
-    DebianPackage("iproute2", "ip"),
-    DebianPackage("conntrack", "conntrack"),
-    DebianPackage("mount", "umount"),
-    DebianPackage("buildah", "buildah"),
-    DebianPackage("busybox-static", "busybox"),
-)
-
-
-def install_packages(packages: Sequence[DebianPackage]) -> None:
-    """Install with apt-get what is missing; nothing happens when all is there."""
-    missing = [package.name for package in packages if not _is_installed(package)]
-    if not missing:
-        return
-    names = " ".join(missing)
-    if shutil.which("apt-get") is None:
-        raise ClusterError(f"these are missing, and there is no apt-get to install them: {names}")
-    if os.geteuid() != 0:
-        raise ClusterError(f"these are missing; run as root, or: apt-get install {names}")
-    with step(f"installing Debian packages: {names}"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        run(["apt-get", "update"], environment=environment)
-        # --no-remove: never replace a container runtime that somebody installed on purpose
-        install = ["apt-get", "install", "--yes", "--no-install-recommends", "--no-remove"]
-        run([*install, *missing], environment=environment)
-
-
-def _is_installed(package: DebianPackage) -> bool:
-    found = shutil.which(package.proof, path=SYSTEM_PATH)
-    if found is None:
-        return False
-    if package.name == "busybox-static":
-        # the package `busybox` has the same file, but dynamically linked: useless in an image
-        with Path(found).open("rb") as file:
-            return b"/ld-" not in file.read(4096)
-    return True
-
-
-def binaries_folder(programs: tuple[Program, ...] = PROGRAMS) -> Path:
-    """The folder that holds these programs; builds it when it is not there yet."""
-    folder = cache_folder() / _recipe_digest(programs) / "bin"
-    if not folder.exists():
+def binaries_folder(names: Collection[str] = ()) -> Path:
+    """The folder that holds these programs, all when none is named; builds those it lacks."""
+    folder = cache_folder() / recipe_digest() / "bin"
+    names = names or PROGRAMS.keys()
+    if _missing(names, folder):
         with locked("build"):
-            if not folder.exists():  # another process may have built it while this one waited
-                _build(programs, folder)
+            # another process may have built some while this one waited
+            if missing := _missing(names, folder):
+                _build(missing, folder)
     return folder
 
 
-def _recipe_digest(programs: Sequence[Program]) -> str:
-    modules = sorted({program.module for program in programs})
+def recipe_digest() -> str:
+    """A hash of all that the programs are made from."""
+    modules = sorted({program.module for program in PROGRAMS.values()})
     pins = [(module / name).read_bytes() for module in modules for name in ("go.mod", "go.sum")]
-    commands = [" ".join(_build_command(program, Path("bin"))) for program in programs]
-    return digest(*pins, *commands)
+    return digest(*pins, *_FLAGS)
 
 
-def _build_command(program: Program, folder: Path) -> list[str]:
-    # -trimpath and no C: the result does not depend on this folder or on the machine's libc
-    flags = ["-trimpath", "-buildvcs=false", "-ldflags", _LINKER_FLAGS]
-    return ["go", "build", *flags, "-o", str(folder / program.name), program.package]
+def _missing(names: Collection[str], folder: Path) -> list[Program]:
+    return [PROGRAMS[name] for name in names if not (folder / name).exists()]
 
 
-def _build(programs: tuple[Program, ...], folder: Path) -> None:
+def _build(programs: Sequence[Program], folder: Path) -> None:
     if shutil.which("go") is None:
         raise ClusterError("Go is not installed, or not in PATH: version 1.26 or newer is needed")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "CGO_ENABLED": "0"}
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="build-") as temporary:
-        target = Path(temporary) / "bin"
-        target.mkdir()
-        whole = {PROGRAMS: f"Kubernetes {KUBERNETES}", FLUX: "Flux's controllers"}
-        what = whole.get(programs, "tools")
-        with step(f"building {what} from Go modules (some minutes, once)"):
-            for number, program in enumerate(programs, start=1):
-                say(f"    {number}/{len(programs)} {program.name}")
-                command = _build_command(program, target)
-                run(command, environment=environment, folder=program.module)
-                _copy_crds(program, target / "crds", environment)
-        target.rename(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        step(f"building {len(programs)} programs from Go modules (some minutes, once)"),
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix="build-") as temporary,
+    ):
+        for module in dict.fromkeys(program.module for program in programs):
+            own = [program for program in programs if program.module == module]
+            _compile(own, module, Path(temporary))
+        for program in programs:
+            if program.name in _FLUX:
+                _copy_crds(program, folder / "crds")
+            (Path(temporary) / program.built).rename(folder / program.name)
 
 
-def _copy_crds(program: Program, target: Path, environment: dict[str, str]) -> None:
-    """Put the CRDs of a controller beside it; most programs have none."""
-    if program not in FLUX:
-        return
+def _compile(programs: Sequence[Program], module: Path, target: Path) -> None:
+    """Build programs of one module: by one command, which keeps all processors busy."""
+    names = {program.package: program.name for program in programs}
+    said: list[str] = []
+    with subprocess.Popen(
+        ["go", "build", "-v", *_FLAGS, "-o", f"{target}/", *names],
+        cwd=module,
+        env=_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for line in process.stderr or ():
+            said.append(line)
+            # it names each package when it is compiled, those of main at last
+            if name := names.get(line.strip()):
+                say(f"    {name}")
+    if process.returncode:
+        raise ClusterError(f"`go build` failed in {module}\n{last_lines(''.join(said))}")
+
+
+def _environment() -> dict[str, str]:
+    # The compiler lives for seconds: collecting less garbage saves a twentieth of its time.
+    return {"GOGC": "400", **os.environ, "CGO_ENABLED": "0"}
+
+
+def _copy_crds(program: Program, target: Path) -> None:
+    """Put the CRDs of a controller beside it."""
     command = ["go", "list", "-m", "-f", "{{.Dir}}", program.package]
-    found = run(command, environment=environment, folder=program.module).strip()
+    found = run(command, environment=_environment(), folder=program.module).strip()
     target.mkdir(exist_ok=True)
     for file in (Path(found) / "config" / "crd" / "bases").glob("*.yaml"):
         shutil.copyfile(file, target / file.name)  # not its mode: the module's files are read-only

@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import network
-from binaries import HERE, SYSTEM_PATH
+from binaries import HERE
 from cache import cache_folder, digest, locked
 from console import ClusterError, run, say, step
 from instance import Instance, write_json
+from packages import SYSTEM_PATH
 
 BASE_IMAGE = "localhost/niximage-cluster/busybox:1"
 _REFERENCE_NAME = "org.opencontainers.image.ref.name"

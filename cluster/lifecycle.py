@@ -17,6 +17,7 @@ import components
 import containers
 import instance as instances
 import network
+import packages
 import processes
 import readiness
 from cache import digest, locked
@@ -117,9 +118,8 @@ def _stays_healthy(instance: Instance) -> bool:
 def _start(state: Path, mode: Mode) -> Instance:
     if mode == "node" and os.geteuid() != 0:
         raise ClusterError("a node needs root; --mode control-plane does not")
-    packages = binaries.NODE_PACKAGES if mode == "node" else binaries.CONTROL_PLANE_PACKAGES
-    binaries.install_packages(packages)
-    programs = binaries.binaries_folder()
+    packages.install(packages.NODE if mode == "node" else packages.CONTROL_PLANE)
+    programs = binaries.binaries_folder(binaries.COMPONENTS)
     archive = containers.base_image_archive() if mode == "node" else None
     instance = instances.allocate(state, mode, programs)
     with step(f"starting a Kubernetes {binaries.KUBERNETES} {mode} in {state}"):

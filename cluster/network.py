@@ -15,9 +15,9 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from binaries import SYSTEM_PATH
 from console import ClusterError, run
 from instance import Instance, name_of, write_json
+from packages import SYSTEM_PATH
 
 PLUGINS = Path("/usr/lib/cni")
 _RESULTS = Path("/var/lib/cni/results")  # fixed in the CNI library

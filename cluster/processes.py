@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from binaries import SYSTEM_PATH
 from console import ClusterError
+from packages import SYSTEM_PATH
 
 _MARK = "NIXIMAGE_CLUSTER_STATE"
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")

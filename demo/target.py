@@ -81,7 +81,7 @@ class OwnCluster:
 
     @property
     def programs(self) -> Path:
-        """Built by `cluster up`."""
+        """Those that the cluster was started from."""
         return Path(str(self._recorded["binaries"]))
 
     @property
@@ -91,8 +91,8 @@ class OwnCluster:
 
     @property
     def helm(self) -> Helm:
-        """Built with the cluster."""
-        return Helm(self.programs / "helm", self.kubeconfig)
+        """The one that `cluster/` builds."""
+        return Helm(_built("helm"), self.kubeconfig)
 
     @property
     def registry_port(self) -> int:
@@ -132,7 +132,7 @@ class GivenCluster:
     def programs(self) -> Path:
         """The folder of the kubectl in PATH, or of the one that `cluster/` builds."""
         found = shutil.which("kubectl")
-        return Path(found).parent if found else Path(ours("cluster", "tools").strip())
+        return (Path(found) if found else _built("kubectl")).parent
 
     @property
     def kubectl(self) -> Kubectl:
@@ -142,8 +142,7 @@ class GivenCluster:
     @property
     def helm(self) -> Helm:
         """The helm in PATH, or the one that `cluster/` builds."""
-        found = shutil.which("helm") or Path(ours("cluster", "tools").strip()) / "helm"
-        return Helm(found, self.kubeconfig)
+        return Helm(shutil.which("helm") or _built("helm"), self.kubeconfig)
 
     def start(self) -> None:
         """It runs, and images can get there; or this is the place to say what is missing."""
@@ -166,6 +165,11 @@ class GivenCluster:
     def remove(self, uninstall: Callable[[], None]) -> None:
         """Only what the demo applied."""
         uninstall()
+
+
+def _built(program: str) -> Path:
+    """A program that `cluster/` builds."""
+    return Path(ours("cluster", "tools", program).strip()) / program
 
 
 def choose(state: Path | None) -> Target:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from binaries import DebianPackage, install_packages
 from buildah import Buildah
 from cache import digest
 from console import run, step
 from folders import scratch_folder
+from packages import DebianPackage, install
 
 SUITE = "trixie"
 # what nobody reads in a container
@@ -40,7 +40,7 @@ class Base:
 
 def install_build_tools() -> None:
     """Install what building images takes."""
-    install_packages(BUILD_TOOLS)
+    install(BUILD_TOOLS)
 
 
 def image(buildah: Buildah, base: Base) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from binaries import DebianPackage, install_packages
 from console import ClusterError, run, step
 from folders import ROOT
+from packages import DebianPackage, install
 from recipes import Image
 
 SKOPEO = DebianPackage("skopeo", "skopeo")
@@ -25,7 +25,7 @@ def push(image: Image, target: str) -> str:
     if "/" not in target:
         raise ClusterError(f"{target} names no registry: write HOST/NAME, as nodes pull it")
     name = target if ":" in target.rpartition("/")[2] else f"{target}:{_version()}"
-    install_packages([SKOPEO])
+    install([SKOPEO])
     # nodes, too, talk plain HTTP to a registry on loopback
     is_local = name.startswith(("127.0.0.1:", "localhost:"))
     flags = ["--quiet", *(["--dest-tls-verify=false"] if is_local else [])]

@@ -7,13 +7,11 @@ container; so no network is needed inside.
 from __future__ import annotations
 
 import platform
-import shutil
-import sys
 from pathlib import Path
 
 from cache import locked
 from console import run
-from folders import ROOT, cache_folder
+from folders import ROOT
 
 PYTHON = "3.13"  # of Debian trixie
 GLIBC_MINORS = range(17, 42)  # trixie has 2.41; wheels name the oldest 2.x that they run on
@@ -39,13 +37,7 @@ def build_wheel(folder: Path) -> None:
     run([_uv(), "build", "--quiet", "--wheel", "--out-dir", folder, ROOT])
 
 
-def _uv() -> str | Path:
-    """The uv in PATH, or one of our own."""
-    if found := shutil.which("uv"):
-        return found
-    environment = cache_folder() / "uv"
+def _uv() -> str:
+    """The uv in PATH, or the one that the project's commands share."""
     with locked("uv"):
-        if not (environment / "bin" / "uv").exists():
-            run([sys.executable, "-m", "venv", "--clear", environment])
-            run([environment / "bin" / "python", "-m", "pip", "install", "--quiet", "uv"])
-    return environment / "bin" / "uv"
+        return run([ROOT / ".ci" / "uv"]).strip()

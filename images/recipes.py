@@ -13,7 +13,7 @@ from pathlib import Path
 
 import debian
 import python_packages
-from binaries import binaries_folder
+from binaries import binaries_folder, recipe_digest
 from buildah import Buildah
 from cache import digest, locked
 from console import run, step
@@ -78,12 +78,11 @@ def demo() -> Image:
     A Git server with the demo package set, and Google's object store.
     """
     folder, package_set = HERE / "demo", ROOT / "nix" / "demo"
-    bucket_server = binaries_folder() / "fake-gcs-server"
-    # the folder's name is a hash of what the programs are built from
-    sources = (DEMO_BASE.key, _content(folder), _content(package_set), bucket_server.parts[-3])
+    sources = (DEMO_BASE.key, _content(folder), _content(package_set), recipe_digest())
 
     def build(buildah: Buildah, reference: str) -> None:
         base = debian.image(buildah, DEMO_BASE)
+        bucket_server = binaries_folder(["fake-gcs-server"]) / "fake-gcs-server"
         with scratch_folder() as context, step("building the demo's image"):
             shutil.copy(folder / "lighttpd.conf", context)
             shutil.copy(bucket_server, context)

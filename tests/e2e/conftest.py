@@ -143,7 +143,7 @@ def node() -> Iterator[Node]:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        tools = _said("cluster", "tools")
+        tools = _said("cluster", "tools", "kubectl")
         status = json.loads(_said("cluster", "status", "--json", "--state", str(state)))
         cluster = Cluster(Path(tools.strip()) / "kubectl", state / "kubeconfig")
         yield Node(cluster, f"127.0.0.1:{status['registryPort']}")

@@ -47,7 +47,11 @@ def status(state: Path, code: int = 0) -> dict[str, Any]:
 
 
 def kubectl(state: Path, *arguments: str, stdin: str | None = None) -> str:
-    command = [f"{cluster('tools').strip()}/kubectl", "--kubeconfig", str(state / "kubeconfig")]
+    command = [
+        f"{cluster('tools', 'kubectl').strip()}/kubectl",
+        "--kubeconfig",
+        str(state / "kubeconfig"),
+    ]
     done = subprocess.run(
         [*command, *arguments], input=stdin, capture_output=True, text=True, check=False
     )

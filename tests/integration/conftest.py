@@ -32,7 +32,7 @@ START_TIMEOUT = 20.0  # seconds for a program on loopback to answer
 
 @pytest.fixture(scope="session")
 def tools() -> Path:
-    """The folder with the programs that `cluster` builds from Go modules."""
+    """The folder with all programs that `cluster` builds from Go modules."""
     printed = subprocess.run(
         [sys.executable, "cluster", "tools"],
         cwd=PROJECT,

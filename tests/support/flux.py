@@ -21,6 +21,7 @@ from support.kubernetes import Cluster, Json, conditions, eventually
 
 PROJECT: Final = Path(__file__).parents[2]
 EXAMPLE: Final = PROJECT / "examples" / "flux"
+CONTROLLERS: Final = ("source-controller", "kustomize-controller")
 BUILD_SECONDS: Final = 900.0  # of the controllers, where no `make prepare` has built them
 
 _requests = itertools.count(1)
@@ -54,7 +55,7 @@ def flux(cluster: Cluster, folder: Path) -> Iterator[None]:
 
 def _programs() -> Path:
     built = subprocess.run(
-        [sys.executable, str(PROJECT / "cluster"), "tools", "--flux"],
+        [sys.executable, str(PROJECT / "cluster"), "tools", *CONTROLLERS],
         check=True,
         capture_output=True,
         text=True,

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,20 +84,6 @@ Render = Callable[[Json], Manifests]
 def helm(tools: Path) -> Path:
     """The program."""
     return tools / "helm"
-
-
-@pytest.fixture(scope="session")
-def chart_tools() -> Path:
-    """The folder with what checks charts."""
-    printed = subprocess.run(
-        [sys.executable, "cluster", "tools", "--charts"],
-        cwd=PROJECT,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    return Path(printed.stdout.strip())
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,8 @@ KUBERNETES: Final = {
     "1.32": "v1.32.10",
     "1.33": "v1.33.6",
     "1.34": "v1.34.4",
+    "1.35": "v1.35.4",
+    "1.36": "v1.36.3",
 }
 PROMETHEUS_OPERATOR: Final = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 KINDS: Final = {

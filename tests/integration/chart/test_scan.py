@@ -22,13 +22,11 @@ FLAGS = (
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_scanner_finds_nothing_unexplained(
-    chart_tools: Path, render: Render, case: str
-) -> None:
+def test_the_scanner_finds_nothing_unexplained(tools: Path, render: Render, case: str) -> None:
     objects = render(CASES[case]).all
     ignored = [flag for test in IGNORED for flag in ("--ignore-test", test)]
     done = subprocess.run(
-        [chart_tools / "kube-score", "score", *FLAGS, *ignored, "--output-format", "json", "-"],
+        [tools / "kube-score", "score", *FLAGS, *ignored, "--output-format", "json", "-"],
         input="\n---\n".join(map(json.dumps, objects)),
         capture_output=True,
         text=True,

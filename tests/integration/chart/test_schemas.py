@@ -16,9 +16,9 @@ pytestmark = pytest.mark.timeout(600)  # modules are downloaded at the first run
 
 
 @pytest.fixture
-def kubeconform(chart_tools: Path) -> Path:
+def kubeconform(tools: Path) -> Path:
     """The program."""
-    return chart_tools / "kubeconform"
+    return tools / "kubeconform"
 
 
 def check(program: Path, schemas: Path, objects: Sequence[Json]) -> str:
