@@ -20,6 +20,7 @@ from console import ClusterError, last_lines, run, say, step
 
 HERE = Path(__file__).resolve().parent
 _HELM = "helm.sh/helm/v3"
+_OWN = "niximage.dev/cluster"  # programs whose source is here
 
 
 def _pinned(module: str) -> str:
@@ -93,6 +94,7 @@ PROGRAMS: Mapping[str, Program] = {
         Program("distribution", "github.com/distribution/distribution/v3/cmd/registry"),
         Program("crane", "github.com/google/go-containerregistry/cmd/crane"),
         *(Program(name, f"github.com/fluxcd/{name}") for name in _FLUX),
+        Program("kstatus", f"{_OWN}/kstatus"),
         Program("helm-docs", "github.com/norwoodj/helm-docs/cmd/helm-docs"),
         Program("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
         # of its own module: it reads kinds that Kubernetes' libraries no longer have
@@ -118,7 +120,8 @@ def recipe_digest() -> str:
     """A hash of all that the programs are made from."""
     modules = sorted({program.module for program in PROGRAMS.values()})
     pins = [(module / name).read_bytes() for module in modules for name in ("go.mod", "go.sum")]
-    return digest(*pins, *_FLAGS)
+    sources = [file.read_bytes() for file in sorted(HERE.glob("*/*.go"))]
+    return digest(*pins, *sources, *_FLAGS)
 
 
 def _missing(names: Collection[str], folder: Path) -> list[Program]:
