@@ -191,7 +191,7 @@ RUN_BY: Final[Mapping[str, str]] = {
         "tests/e2e/test_cluster.py::test_load_makes_archives_known_by_the_names_that_pods_use"
     ),
     "python3 cluster down": _CLUSTER,
-    "python3 cluster tools": "tests/integration/conftest.py::tools",
+    "python3 cluster tools [PROGRAM...]": "tests/integration/conftest.py::tools",
     ".ci/version set 0.2.0": (
         "tests/unit/test_release.py::test_a_release_sets_every_version_and_opens_a_new_chapter"
     ),
