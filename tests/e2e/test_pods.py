@@ -61,11 +61,11 @@ def test_an_image_that_cannot_be_pulled_is_told_and_the_right_one_is_taken_at_on
 ) -> None:
     with missing_builder(node):
         node.apply(nix_image(namespace))
-        image = node.image_with(namespace, "Ready", "Unknown/PodPending", within=20)
+        image = node.image_with(namespace, "Ready", "Unknown/PodPending", within=60)
         assert conditions(image)["Reconciling"] == "True/PodPending"
         assert "of-another-day" in message(image)
         assert "PodPending" in node.cluster.do("get", "niximg", "-n", namespace)
-    node.ready(namespace, within=40)
+    node.ready(namespace)
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +84,10 @@ def test_a_pod_without_a_node_is_told_in_the_scheduler_s_words_until_the_spec_is
     other = {"packages": ["cowsay"]}  # or it would wait for the same build
     node.apply(nix_image(stuck, "changed", build=NOWHERE, **other))
     for name in ("web", "changed"):
-        image = node.image_with(stuck, "Reconciling", "True/PodPending", name, within=20)
+        image = node.image_with(stuck, "Reconciling", "True/PodPending", name, within=60)
         assert "didn't match Pod's node affinity/selector" in message(image)
     node.apply(nix_image(stuck, "changed", build={"nodeSelector": {}}, **other))
-    node.ready(stuck, "changed", within=40)
+    node.ready(stuck, "changed")
 
 
 def kubelet(node: Node, given: signal.Signals) -> None:
@@ -147,7 +147,7 @@ def test_a_lost_node_is_told_and_its_build_begins_anew_and_never_twice(
         assert "Taint manager" in message(image)
         (same,) = node.cluster.list("pods", namespace)
         assert same["metadata"]["uid"] == pod["metadata"]["uid"], "it may still run"
-    node.ready(namespace, within=90)
+    node.ready(namespace)
     (after,) = node.cluster.list("jobs", namespace)
     assert after["metadata"]["uid"] == job["metadata"]["uid"]
 
