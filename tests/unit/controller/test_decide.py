@@ -116,8 +116,10 @@ def test_a_job_deleted_by_hand_is_made_anew() -> None:
 
 def test_a_job_on_its_way_out_is_waited_for() -> None:
     image = seen(nix_image())
-    observed = observe(jobs=(job(image, JobState.DELETING),), source=pinned(), published=ABSENT)
-    decision = decide(image, observed, NOW, SETTINGS)
+    leaving = job(image, JobState.DELETING)
+    observed = observe(jobs=(leaving,), source=pinned(), published=ABSENT)
+    assert decide(image, observed, NOW, SETTINGS).looks == (FindJob(leaving),)
+    decision = decide(image, replace(observed, in_the_way=leaving), NOW, SETTINGS)
     assert not decision.effects
     assert decision.requeue_after is not None
 

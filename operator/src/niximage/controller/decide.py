@@ -244,6 +244,8 @@ def _with_inputs(case: Case, pinned: PinnedSource, source: SourceStatus, inputs:
     if job is None:
         return _from_bucket(case, pinned, source, inputs, None)
     if job.state is JobState.DELETING:
+        if case.observed.in_the_way is None:
+            return Decision(looks=(FindJob(job),))  # a watch that has just begun missed its end
         return Decision(status=answers.building(case, source, job), requeue_after=GONE_SOON)
     if job.owner != case.image.metadata.uid:
         return _taken(case, source, inputs, job)
