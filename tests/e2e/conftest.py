@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,8 +163,8 @@ def _said(program: str, *args: str) -> str:
     ).stdout
 
 
-@pytest.fixture
-def namespace(node: Node) -> Iterator[str]:
+@contextmanager
+def restricted_namespace(node: Node) -> Iterator[str]:
     """A new namespace that takes Restricted pods only."""
     name = f"team-{next(_numbers)}"
     node.apply(
@@ -176,5 +177,14 @@ def namespace(node: Node) -> Iterator[str]:
             },
         }
     )
-    yield name
-    node.cluster.do("delete", "namespace", name, "--wait=false")
+    try:
+        yield name
+    finally:
+        node.cluster.do("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def namespace(node: Node) -> Iterator[str]:
+    """A new namespace of this test alone."""
+    with restricted_namespace(node) as name:
+        yield name
