@@ -189,6 +189,8 @@ def write_kubelet_configuration(instance: Instance) -> None:
         "volumeStatsAggPeriod": "15s",  # how soon a volume that is too large is seen
         # loaded images can be had from nowhere else: never collect them, however full the disk
         "imageGCHighThresholdPercent": 100,
+        # ... nor ask for a pull because the same image came from a registry, too
+        "imagePullCredentialsVerificationPolicy": "NeverVerify",
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%"},
     }
     write_json(instance.state / "kubelet.json", document)

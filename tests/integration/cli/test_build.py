@@ -228,7 +228,7 @@ GONE = f"sha256:{'0' * 64}"
     ("arguments", "code", "words"),
     [
         ("-p hello", EXIT_TERMINAL, "InvalidSpec: where is the image to go?"),
-        ("-o oci:x", EXIT_TERMINAL, "name a file with -f, or packages with -p"),
+        ("-o oci:x", EXIT_TERMINAL, "Name a file with -f image.yaml, or packages"),
         ("-p hello -f web.yaml -o oci:x", EXIT_TERMINAL, "name a file with -f, or packages with"),
         ("-p hello --channel nixos-26.05 -o oci:x", EXIT_TERMINAL, "are two sources"),
         ("-f web.yaml --name y -o oci:x", EXIT_TERMINAL, "--channel and --name belong to -p"),

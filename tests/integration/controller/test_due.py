@@ -41,7 +41,7 @@ def job_of(operator: Operator, namespace: str, image: str, *, other_than: str = 
         own = [j for j in jobs if j["metadata"]["labels"][IMAGE_LABEL] == image]
         return next((j for j in own if j["metadata"]["name"] != other_than), None)
 
-    return eventually("a Job", look, log=operator.log)
+    return eventually("a Job", look, within=2 * ENOUGH, log=operator.log)
 
 
 def test_a_source_is_asked_once_a_slot_whatever_is_restarted_and_heals_what_stalled(

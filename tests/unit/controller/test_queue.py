@@ -143,3 +143,21 @@ async def test_a_key_that_becomes_urgent_while_it_waits_is_given_out_once() -> N
     queue.done("c")
     assert [await taken(queue), await taken(queue)] == ["b", "c"]
     assert len(queue) == 0
+
+
+async def test_what_happens_meanwhile_does_not_end_a_wait_that_was_asked_for(
+    queue: KeyedQueue[str],
+) -> None:
+    queue.add("a")
+    await taken(queue)
+    queue.add("a")  # an event, while the key is busy
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    queue.add_failed("a", at_least=0.2)
+    queue.done("a")
+    queue.add("a")  # ... and one afterwards
+    assert await taken(queue) == "a"
+    assert loop.time() - begun >= 0.2
+    queue.done("a")
+    queue.add("a")
+    assert len(queue) == 1, "a wait that is over holds nothing up"

@@ -49,6 +49,7 @@ class KeyedQueue(Generic[Key]):
         self._busy: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._due: dict[Key, float] = {}  # the earliest delayed add of each key
+        self._held: dict[Key, float] = {}  # until when somebody asked us to leave a key alone
         self._delayed: list[tuple[float, int, Key]] = []
         self._count = 0
         self._wakeup: asyncio.TimerHandle | None = None
@@ -59,7 +60,13 @@ class KeyedQueue(Generic[Key]):
         return len(self._waiting - self._busy)
 
     def add(self, key: Key) -> None:
-        """Have a key worked on as soon as a worker is free."""
+        """Have a key worked on as soon as a worker is free, and nobody asked us to wait longer."""
+        if key in self._held:
+            remaining = self._held[key] - asyncio.get_running_loop().time()
+            if remaining > 0:
+                self.add_after(key, remaining)
+                return
+            del self._held[key]
         self._due.pop(key, None)
         is_new = key not in self._waiting
         self._waiting.add(key)
@@ -93,7 +100,8 @@ class KeyedQueue(Generic[Key]):
 
         Args:
             key: what went wrong.
-            at_least: seconds that somebody asked us to wait.
+            at_least: seconds that somebody asked us to wait; nothing that happens meanwhile
+                brings the key back sooner.
 
         Returns:
             The delay in seconds.
@@ -103,6 +111,8 @@ class KeyedQueue(Generic[Key]):
         delay = min(self._backoff * 2.0 ** min(failures, 32), self._backoff_limit)
         delay = max(delay, at_least)
         delay *= 1 + 0.1 * self._jitter()
+        if at_least > 0:
+            self._held[key] = asyncio.get_running_loop().time() + at_least
         self.add_after(key, delay)
         return delay
 
