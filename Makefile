@@ -13,8 +13,8 @@ export PYTHONPYCACHEPREFIX = $(CURDIR)/.pycache
 # What the tests run beside the project's own parts: the stock tools that users have.
 TEST_PACKAGES := busybox-static containerd docker-registry faketime git nix-bin openssh-server skopeo umoci
 
-# The slowest first; most of its time it waits for a node.
-SIDE_BY_SIDE := --numprocesses 2 --dist loadscope --no-loadscope-reorder
+# One more than processors: the slowest, first, waits for a node most of its time.
+SIDE_BY_SIDE := --numprocesses 3 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help
 help: ## List the targets
