@@ -8,6 +8,7 @@
 In reading order:
 
 - `decide`      the pure heart: what is the state, what to do next
+- `build`, `publication`   the same once the inputs are known, and once their image is there
 - `case`        what it takes and gives
 - `answers`, `failures`, `history`   the status that follows
 - `conditions`, `words`   states to conditions and sentences

@@ -26,53 +26,25 @@ from dataclasses import replace
 from math import inf
 from typing import Final
 
-from niximage.api.build import BuildRequest, PinnedSource, PublishResult, input_hash
+from niximage.api.build import PinnedSource, input_hash
 from niximage.api.image import NixImage
-from niximage.api.status import NixImageStatus, Progress, SourceStatus
 from niximage.controller import answers
 from niximage.controller import conditions as say
+from niximage.controller.build import GONE_SOON, other_builds, with_inputs
 from niximage.controller.case import Case, Decision
 from niximage.controller.failures import failed, still_failed, wait_of
-from niximage.controller.history import has_room
-from niximage.controller.job import template
-from niximage.controller.job_view import LOST, PENDING, JobState, JobView
 from niximage.controller.removal import finalizers_due, leaving, must_wait_for
 from niximage.controller.settings import Settings
-from niximage.controller.steps import (
-    CreateJob,
-    DeleteJob,
-    FindBase,
-    FindJob,
-    FindPublished,
-    HideImage,
-    MoveTags,
-    ReadOutcome,
-    ReadProgress,
-    Resolve,
-    ShowImage,
-    TakeTurn,
-    Urgency,
-)
-from niximage.controller.views import (
-    Absent,
-    BaseWanting,
-    ClassWanting,
-    Observed,
-    Published,
-    Queued,
-    Turn,
-)
-from niximage.errors import NixImageError, Reason, Retryable, Terminal
+from niximage.controller.steps import DeleteJob, FindBase, Resolve
+from niximage.controller.views import BaseWanting, ClassWanting, Observed
+from niximage.errors import NixImageError, Reason
 from niximage.source.failures import shown_url
 from niximage.source.resolve import wanted
 
-GONE_SOON: Final = 2.0  # seconds between looks at a Job that is being deleted
 # Of an object of Flux, whose next change is told by the watch: no delays to be waited out.
 _NOT_YET: Final = frozenset(
     {Reason.REFERENCE_NOT_FOUND, Reason.SOURCE_UNAVAILABLE, Reason.CREDENTIALS_NOT_GRANTED}
 )
-PROGRESS_EVERY: Final = 15.0  # seconds between looks at a Job that runs
-PROGRESS_FIRST: Final = 4.0  # seconds after which a pod that cannot start is told of
 
 
 def decide(image: NixImage, observed: Observed, now: dt.datetime, settings: Settings) -> Decision:
@@ -195,271 +167,8 @@ def _with_source(case: Case, pinned: PinnedSource) -> Decision:
             case NixImageError() as error:
                 return failed(case, error, source, "")
     inputs = input_hash(case.image, pinned, case.base)
-    decision = _with_inputs(case, pinned, source, inputs)
+    decision = with_inputs(case, pinned, source, inputs)
     if decision.looks or case.image.spec.concurrency_policy == "Forbid":
         return decision
-    superseded = tuple(DeleteJob(job) for job in _others(case, inputs))
+    superseded = tuple(DeleteJob(job) for job in other_builds(case, inputs))
     return replace(decision, effects=(*superseded, *decision.effects))
-
-
-def _others(case: Case, inputs: str) -> list[JobView]:
-    """The image's live builds of other inputs."""
-    return [
-        job
-        for job in case.observed.jobs
-        if job.owner == case.image.metadata.uid
-        and job.input_hash != inputs
-        and job.state is JobState.LIVE
-    ]
-
-
-def _with_inputs(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str) -> Decision:
-    name = job_name(case.image, inputs)
-    job = next((j for j in case.observed.jobs if j.name == name), None)
-    if case.forced is not None:
-        if job is None or job.force != case.forced:
-            return _again(case, pinned, source, inputs, job)
-        answered = case.status.model_copy(update={"last_handled_force_at": case.forced})
-        case = case.with_status(answered)
-
-    status = case.status
-    build = status.current_build
-    untold = job is not None and (
-        job.state is JobState.LIVE or (build is not None and build.job_name == name)
-    )
-    if (
-        status.digest
-        and status.artifact is not None
-        and status.artifact.input_hash == inputs
-        and not untold
-    ):
-        return _published(case, answers.with_reference(case, status), source, inputs)
-
-    failure = status.failure
-    if failure is not None and failure.input_hash != inputs:
-        failure = None
-    if failure is not None and (wait := wait_of(failure, case.now)) > 0:
-        return still_failed(case, failure, source, wait)
-
-    if job is None:
-        return _from_bucket(case, pinned, source, inputs, None)
-    if job.state is JobState.DELETING:
-        if case.observed.in_the_way is None:
-            return Decision(looks=(FindJob(job),))  # a watch that has just begun missed its end
-        return Decision(status=answers.building(case, source, job), requeue_after=GONE_SOON)
-    if job.owner != case.image.metadata.uid:
-        return _taken(case, source, inputs, job)
-    if job.state is JobState.LIVE:
-        return _live(case, pinned, source, job)
-
-    told = failure is not None and failure.attempts >= job.attempt
-    if told and job.state is JobState.FAILED:
-        return Decision(effects=(DeleteJob(job),))  # its retry is due
-    if not told:
-        match case.observed.outcome:
-            case None:
-                return Decision(looks=(ReadOutcome(job, log=has_room(case.image, job)),))
-            case NixImageError() as error:
-                told_of = _without_start(case, job, error)
-                return failed(case, told_of, source, inputs, job=job)
-            case PublishResult() | Absent.ABSENT:
-                pass
-    return _from_bucket(case, pinned, source, inputs, job, told=told)
-
-
-def _live(case: Case, pinned: PinnedSource, source: SourceStatus, job: JobView) -> Decision:
-    """A build is under way, or waits for what its pod needs."""
-    progress = case.observed.progress
-    outlived = _is_outlived(case, pinned, job)
-    if progress is None:
-        return Decision(looks=(ReadProgress(job, fresh=outlived),))
-    if outlived and isinstance(progress, Progress) and progress.phase == PENDING:
-        return Decision(effects=(DeleteJob(job),))  # nothing runs that could be lost
-    is_young = (case.now - job.created).total_seconds() < PROGRESS_FIRST
-    early = is_young and progress is Absent.ABSENT
-    status = answers.building(case, source, job)
-    return Decision(status=status, requeue_after=PROGRESS_FIRST if early else PROGRESS_EVERY)
-
-
-def _without_start(case: Case, job: JobView, error: NixImageError) -> NixImageError:
-    """The error, unless the time ran out for a pod that never started."""
-    build = case.status.current_build
-    if error.reason is not Reason.BUILD_TIMEOUT or build is None or build.job_name != job.name:
-        return error
-    if build.progress is None or build.progress.phase not in {PENDING, LOST}:
-        return error
-    return Terminal(
-        Reason.BUILD_TIMEOUT,
-        f"the build's pod did not run within spec.timeout, {case.image.spec.timeout}: "
-        f"{build.progress.message}",
-        hint="Make room for it, or change what spec.build asks for",
-    )
-
-
-def _is_outlived(case: Case, pinned: PinnedSource, job: JobView) -> bool:
-    """Whether spec.build, the class or the operator's settings are other ones since."""
-    if not job.template or job.queue:  # Kueue changes its Jobs itself
-        return False
-    request = BuildRequest.of(case.image, pinned, case.base)
-    create = CreateJob(job.name, request, job.attempt, job.force)
-    return template(case.image, create, case.settings) != job.template
-
-
-def _taken(case: Case, source: SourceStatus, inputs: str, job: JobView) -> Decision:
-    """A Job of another object has the name of ours, if the cluster itself says so, too."""
-    if case.observed.in_the_way is None:
-        return Decision(looks=(FindJob(job),))
-    taken = Retryable(
-        Reason.BUILD_INTERRUPTED,
-        f"the Job {job.name} belongs to another object",
-        hint="The build starts when that Job is gone; delete it if nothing needs it",
-    )
-    return failed(case, taken, source, inputs)
-
-
-def _again(
-    case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str, job: JobView | None
-) -> Decision:
-    """Build again what may be published already: a Job of an earlier request makes way."""
-    match job:
-        case None:
-            return _create(case, pinned, source, inputs)
-        case JobView(state=JobState.DELETING):
-            return Decision(status=answers.building(case, source, job), requeue_after=GONE_SOON)
-        case JobView() if job.owner != case.image.metadata.uid:
-            return _taken(case, source, inputs, job)
-        case JobView():
-            return Decision(effects=(DeleteJob(job),))
-
-
-def _from_bucket(
-    case: Case,
-    pinned: PinnedSource,
-    source: SourceStatus,
-    inputs: str,
-    job: JobView | None,
-    *,
-    told: bool = False,
-) -> Decision:
-    """The bucket has the last word: what it holds need not be built, and nothing else counts."""
-    match case.observed.published:
-        case None:
-            return Decision(looks=(FindPublished(inputs),))
-        case NixImageError() as error:
-            return failed(case, error, source, inputs)
-        case Published() as published if (
-            isinstance(case.observed.outcome, PublishResult)
-            and case.observed.outcome.digest != published.digest
-        ):
-            other = Retryable(
-                Reason.RESULT_INVALID,
-                f"the build reported {case.observed.outcome.digest}, "
-                f"but the bucket holds {published.digest}",
-            )
-            return failed(case, other, source, inputs, job=job)
-        case Published() as published:
-            status = answers.with_artifact(case, published, source, inputs)
-            return _published(case, status, source, inputs, job)
-        case Absent.ABSENT if job is None:
-            return _create(case, pinned, source, inputs)
-        case Absent.ABSENT if told:
-            return Decision(effects=(DeleteJob(job),))
-        case Absent.ABSENT:
-            lost = Retryable(
-                Reason.RESULT_INVALID,
-                f"the Job {job.name} succeeded, but the bucket does not hold its image",
-                hint="The build is repeated",
-            )
-            return failed(case, lost, source, inputs, job=job)
-
-
-def _published(
-    case: Case,
-    status: NixImageStatus,
-    source: SourceStatus,
-    inputs: str,
-    job: JobView | None = None,
-) -> Decision:
-    """The bucket holds the image: it is taken, unless the spec expects another one."""
-    expected = case.image.spec.output.expected_digest
-    if expected is None or expected == status.digest:
-        return _tagged(case, status, source, inputs, job)
-    mismatch = Terminal(
-        Reason.DIGEST_MISMATCH,
-        f"the image is {status.digest}, but spec.output.expectedDigest is {expected}",
-        hint="Pin the source to the revision that gave the expected digest, or change it",
-    )
-    return failed(case, mismatch, source, inputs, job=job)
-
-
-def _tagged(
-    case: Case, status: NixImageStatus, source: SourceStatus, inputs: str, job: JobView | None
-) -> Decision:
-    """The tags come last, for they are what others follow."""
-    assert status.artifact is not None
-    assert status.digest is not None
-    tags = sorted(case.image.spec.output.tags)
-    if status.artifact.tags != tags:
-        move = MoveTags(status.digest, tuple(tags))
-        match case.observed.tagged:
-            case NixImageError() as error:
-                return failed(case, error, source, inputs)
-            case moved if tags and moved != move:
-                return Decision(looks=(move,))
-        artifact = status.artifact.model_copy(update={"tags": tags})
-        status = status.model_copy(update={"artifact": artifact})
-    return _shown(case, status, source, job)
-
-
-def _shown(
-    case: Case, status: NixImageStatus, source: SourceStatus, job: JobView | None
-) -> Decision:
-    """The ConfigMap follows the image, and the status follows the ConfigMap."""
-    assert status.artifact is not None
-    assert status.digest is not None
-    name = case.image.config_map_name
-    wants = case.image.spec.output.config_map
-    look = (
-        ShowImage(name, status.image or "", status.digest, status.artifact.revision)
-        if wants
-        else HideImage(name)
-    )
-    if wants or status.config_map is not None:
-        match case.observed.shown:
-            case NixImageError() as error:
-                return failed(case, error, source, "")
-            case shown if shown != look:
-                return Decision(looks=(look,))
-        status = status.model_copy(update={"config_map": name if wants else None})
-    return answers.ready(case, status, source, job)
-
-
-def _create(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str) -> Decision:
-    if case.image.spec.concurrency_policy == "Forbid" and (others := _others(case, inputs)):
-        return answers.queued(case, source, f"waiting for the build {others[0].name} to finish")
-    failure = case.status.failure
-    if failure is not None and failure.input_hash != inputs:
-        failure = None
-    match case.observed.turn:
-        case None:
-            return Decision(looks=(TakeTurn(inputs, _urgency(case, again=failure is not None)),))
-        case Queued(words):
-            return answers.queued(case, source, words)
-        case Turn.GRANTED:
-            pass
-    asked_at = int(case.now.timestamp()) * 1_000_000_000
-    request = BuildRequest.of(case.image, pinned, case.base, asked_at=asked_at)
-    attempt = failure.attempts + 1 if failure is not None else 1
-    create = CreateJob(job_name(case.image, inputs), request, attempt, case.forced or "")
-    return Decision(effects=(create,), status=answers.building(case, source, None))
-
-
-def _urgency(case: Case, *, again: bool) -> Urgency:
-    if again:
-        return Urgency.RETRY
-    return Urgency.WANTED if case.standing is None or case.forced else Urgency.MOVED
-
-
-def job_name(image: NixImage, inputs: str) -> str:
-    """The name of the Job that builds these inputs: equal inputs, equal name, no second Job."""
-    return f"{image.metadata.name}-{inputs[:10]}"

@@ -1,0 +1,240 @@
+"""From known inputs to an image: steps 6 to 12 of `decide`. Pure."""
+
+from typing import Final
+
+from niximage.api.build import BuildRequest, PinnedSource, PublishResult
+from niximage.api.image import NixImage
+from niximage.api.status import Progress, SourceStatus
+from niximage.controller import answers
+from niximage.controller.case import Case, Decision
+from niximage.controller.failures import failed, still_failed, wait_of
+from niximage.controller.history import has_room
+from niximage.controller.job import template
+from niximage.controller.job_view import LOST, PENDING, JobState, JobView
+from niximage.controller.publication import accepted
+from niximage.controller.steps import (
+    CreateJob,
+    DeleteJob,
+    FindJob,
+    FindPublished,
+    ReadOutcome,
+    ReadProgress,
+    TakeTurn,
+    Urgency,
+)
+from niximage.controller.views import Absent, Published, Queued, Turn
+from niximage.errors import NixImageError, Reason, Retryable, Terminal
+
+GONE_SOON: Final = 2.0  # seconds between looks at a Job that is being deleted
+PROGRESS_EVERY: Final = 15.0  # seconds between looks at a Job that runs
+PROGRESS_FIRST: Final = 4.0  # seconds after which a pod that cannot start is told of
+
+
+def other_builds(case: Case, inputs: str) -> list[JobView]:
+    """The image's live builds of other inputs."""
+    return [
+        job
+        for job in case.observed.jobs
+        if job.owner == case.image.metadata.uid
+        and job.input_hash != inputs
+        and job.state is JobState.LIVE
+    ]
+
+
+def with_inputs(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str) -> Decision:
+    """What to do for inputs that are known.
+
+    Args:
+        case: the image.
+        pinned: its source at a revision.
+        source: the same for the status.
+        inputs: the input hash.
+    """
+    name = job_name(case.image, inputs)
+    job = next((j for j in case.observed.jobs if j.name == name), None)
+    if case.forced is not None:
+        if job is None or job.force != case.forced:
+            return _again(case, pinned, source, inputs, job)
+        answered = case.status.model_copy(update={"last_handled_force_at": case.forced})
+        case = case.with_status(answered)
+
+    status = case.status
+    build = status.current_build
+    untold = job is not None and (
+        job.state is JobState.LIVE or (build is not None and build.job_name == name)
+    )
+    if (
+        status.digest
+        and status.artifact is not None
+        and status.artifact.input_hash == inputs
+        and not untold
+    ):
+        return accepted(case, answers.with_reference(case, status), source, inputs)
+
+    failure = status.failure
+    if failure is not None and failure.input_hash != inputs:
+        failure = None
+    if failure is not None and (wait := wait_of(failure, case.now)) > 0:
+        return still_failed(case, failure, source, wait)
+
+    if job is None:
+        return _from_bucket(case, pinned, source, inputs, None)
+    if job.state is JobState.DELETING:
+        if case.observed.in_the_way is None:
+            return Decision(looks=(FindJob(job),))  # a watch that has just begun missed its end
+        return Decision(status=answers.building(case, source, job), requeue_after=GONE_SOON)
+    if job.owner != case.image.metadata.uid:
+        return _taken(case, source, inputs, job)
+    if job.state is JobState.LIVE:
+        return _live(case, pinned, source, job)
+
+    told = failure is not None and failure.attempts >= job.attempt
+    if told and job.state is JobState.FAILED:
+        return Decision(effects=(DeleteJob(job),))  # its retry is due
+    if not told:
+        match case.observed.outcome:
+            case None:
+                return Decision(looks=(ReadOutcome(job, log=has_room(case.image, job)),))
+            case NixImageError() as error:
+                told_of = _without_start(case, job, error)
+                return failed(case, told_of, source, inputs, job=job)
+            case PublishResult() | Absent.ABSENT:
+                pass
+    return _from_bucket(case, pinned, source, inputs, job, told=told)
+
+
+def _live(case: Case, pinned: PinnedSource, source: SourceStatus, job: JobView) -> Decision:
+    """A build is under way, or waits for what its pod needs."""
+    progress = case.observed.progress
+    outlived = _is_outlived(case, pinned, job)
+    if progress is None:
+        return Decision(looks=(ReadProgress(job, fresh=outlived),))
+    if outlived and isinstance(progress, Progress) and progress.phase == PENDING:
+        return Decision(effects=(DeleteJob(job),))  # nothing runs that could be lost
+    is_young = (case.now - job.created).total_seconds() < PROGRESS_FIRST
+    early = is_young and progress is Absent.ABSENT
+    status = answers.building(case, source, job)
+    return Decision(status=status, requeue_after=PROGRESS_FIRST if early else PROGRESS_EVERY)
+
+
+def _without_start(case: Case, job: JobView, error: NixImageError) -> NixImageError:
+    """The error, unless the time ran out for a pod that never started."""
+    build = case.status.current_build
+    if error.reason is not Reason.BUILD_TIMEOUT or build is None or build.job_name != job.name:
+        return error
+    if build.progress is None or build.progress.phase not in {PENDING, LOST}:
+        return error
+    return Terminal(
+        Reason.BUILD_TIMEOUT,
+        f"the build's pod did not run within spec.timeout, {case.image.spec.timeout}: "
+        f"{build.progress.message}",
+        hint="Make room for it, or change what spec.build asks for",
+    )
+
+
+def _is_outlived(case: Case, pinned: PinnedSource, job: JobView) -> bool:
+    """Whether spec.build, the class or the operator's settings are other ones since."""
+    if not job.template or job.queue:  # Kueue changes its Jobs itself
+        return False
+    request = BuildRequest.of(case.image, pinned, case.base)
+    create = CreateJob(job.name, request, job.attempt, job.force)
+    return template(case.image, create, case.settings) != job.template
+
+
+def _taken(case: Case, source: SourceStatus, inputs: str, job: JobView) -> Decision:
+    """A Job of another object has the name of ours, if the cluster itself says so, too."""
+    if case.observed.in_the_way is None:
+        return Decision(looks=(FindJob(job),))
+    taken = Retryable(
+        Reason.BUILD_INTERRUPTED,
+        f"the Job {job.name} belongs to another object",
+        hint="The build starts when that Job is gone; delete it if nothing needs it",
+    )
+    return failed(case, taken, source, inputs)
+
+
+def _again(
+    case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str, job: JobView | None
+) -> Decision:
+    """Build again what may be published already: a Job of an earlier request makes way."""
+    match job:
+        case None:
+            return _create(case, pinned, source, inputs)
+        case JobView(state=JobState.DELETING):
+            return Decision(status=answers.building(case, source, job), requeue_after=GONE_SOON)
+        case JobView() if job.owner != case.image.metadata.uid:
+            return _taken(case, source, inputs, job)
+        case JobView():
+            return Decision(effects=(DeleteJob(job),))
+
+
+def _from_bucket(
+    case: Case,
+    pinned: PinnedSource,
+    source: SourceStatus,
+    inputs: str,
+    job: JobView | None,
+    *,
+    told: bool = False,
+) -> Decision:
+    """The bucket has the last word: what it holds need not be built, and nothing else counts."""
+    match case.observed.published:
+        case None:
+            return Decision(looks=(FindPublished(inputs),))
+        case NixImageError() as error:
+            return failed(case, error, source, inputs)
+        case Published() as published if (
+            isinstance(case.observed.outcome, PublishResult)
+            and case.observed.outcome.digest != published.digest
+        ):
+            other = Retryable(
+                Reason.RESULT_INVALID,
+                f"the build reported {case.observed.outcome.digest}, "
+                f"but the bucket holds {published.digest}",
+            )
+            return failed(case, other, source, inputs, job=job)
+        case Published() as published:
+            status = answers.with_artifact(case, published, source, inputs)
+            return accepted(case, status, source, inputs, job)
+        case Absent.ABSENT if job is None:
+            return _create(case, pinned, source, inputs)
+        case Absent.ABSENT if told:
+            return Decision(effects=(DeleteJob(job),))
+        case Absent.ABSENT:
+            lost = Retryable(
+                Reason.RESULT_INVALID,
+                f"the Job {job.name} succeeded, but the bucket does not hold its image",
+                hint="The build is repeated",
+            )
+            return failed(case, lost, source, inputs, job=job)
+
+
+def _create(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str) -> Decision:
+    if case.image.spec.concurrency_policy == "Forbid" and (ahead := other_builds(case, inputs)):
+        return answers.queued(case, source, f"waiting for the build {ahead[0].name} to finish")
+    failure = case.status.failure
+    if failure is not None and failure.input_hash != inputs:
+        failure = None
+    match case.observed.turn:
+        case None:
+            return Decision(looks=(TakeTurn(inputs, _urgency(case, again=failure is not None)),))
+        case Queued(words):
+            return answers.queued(case, source, words)
+        case Turn.GRANTED:
+            pass
+    asked_at = int(case.now.timestamp()) * 1_000_000_000
+    request = BuildRequest.of(case.image, pinned, case.base, asked_at=asked_at)
+    attempt = failure.attempts + 1 if failure is not None else 1
+    create = CreateJob(job_name(case.image, inputs), request, attempt, case.forced or "")
+    return Decision(effects=(create,), status=answers.building(case, source, None))
+
+
+def _urgency(case: Case, *, again: bool) -> Urgency:
+    if again:
+        return Urgency.RETRY
+    return Urgency.WANTED if case.standing is None or case.forced else Urgency.MOVED
+
+
+def job_name(image: NixImage, inputs: str) -> str:
+    """The name of the Job that builds these inputs: equal inputs, equal name, no second Job."""
+    return f"{image.metadata.name}-{inputs[:10]}"
