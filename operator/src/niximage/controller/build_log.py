@@ -15,6 +15,7 @@ from niximage.bucket.logs import LOG_LIMIT, save_log
 from niximage.bucket.store import ObjectStore
 from niximage.controller.client import Cluster
 from niximage.controller.job_view import JobView
+from niximage.controller.outcome import container_statuses
 from niximage.controller.pod import BUILD, FETCH, PUBLISH
 from niximage.controller.progress import MARK
 from niximage.errors import NixImageError, plain_text
@@ -57,8 +58,7 @@ async def keep_log(
 
 def begun(pod: Mapping[str, Any]) -> tuple[str, ...]:
     """The steps that ran, in their order. Pure."""
-    status = pod.get("status") or {}
-    found = (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or []))
+    found = container_statuses(pod)
     ended = {c["name"] for c in found if (c.get("state") or {}).get("terminated")}
     return tuple(step for step in STEPS if step in ended)
 

@@ -4,7 +4,7 @@ What `build` wrote is text from a tenant's own code: it may name a reason and wo
 own image, bounded and stripped, and nothing more.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from niximage.api.build import (
@@ -60,9 +60,15 @@ def outcome(job: JobView, pods: list[dict[str, Any]]) -> PublishResult | NixImag
     return _interrupted(job, plain_text(str(reason), 200))
 
 
-def newest(pods: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
-    """The pod that was made last: a drained node has a Job make another. Pure."""
-    return max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
+def newest(objects: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """The Job or pod that was made last: a drained node has a Job make another pod. Pure."""
+    return max(objects, key=lambda each: str(each["metadata"]["creationTimestamp"]), default=None)
+
+
+def container_statuses(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the cluster says of each container, init containers first. Pure."""
+    status = pod.get("status") or {}
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
 
 
 def _evicted(pod: dict[str, Any]) -> Terminal | None:
@@ -82,11 +88,9 @@ def _evicted(pod: dict[str, Any]) -> Terminal | None:
 
 
 def _terminated(pod: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    status = pod.get("status") or {}
-    found = (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or []))
     return {
         c["name"]: c["state"]["terminated"]
-        for c in found
+        for c in container_statuses(pod)
         if (c.get("state") or {}).get("terminated")
     }
 

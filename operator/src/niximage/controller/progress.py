@@ -15,7 +15,7 @@ from niximage.api.status import Progress
 from niximage.controller.advice import advice
 from niximage.controller.client import Cluster
 from niximage.controller.job_view import LOST, PENDING, JobView
-from niximage.controller.outcome import newest
+from niximage.controller.outcome import container_statuses, newest
 from niximage.controller.pod import BUILD, FETCH, PUBLISH
 from niximage.controller.views import Absent
 from niximage.errors import NixImageError, plain_text
@@ -103,8 +103,7 @@ def lost(pod: dict[str, Any], now: dt.datetime) -> Progress | None:
 
 def running_step(pod: dict[str, Any]) -> str | None:
     """The step whose container runs, if one does. Pure."""
-    status = pod.get("status") or {}
-    found = (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or []))
+    found = container_statuses(pod)
     running = {c["name"] for c in found if "running" in (c.get("state") or {})}
     return next((step for step in (PUBLISH, BUILD, FETCH) if step in running), None)
 
@@ -112,8 +111,7 @@ def running_step(pod: dict[str, Any]) -> str | None:
 def pending(pod: dict[str, Any]) -> Progress | None:
     """Why a pod does not start: no node for it, no image, no volume. Pure."""
     status = pod.get("status") or {}
-    found = (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or []))
-    for container in found:
+    for container in container_statuses(pod):
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") not in {None, "PodInitializing", "ContainerCreating"}:
             return _pending(pod, waiting["reason"], waiting.get("message"))

@@ -15,6 +15,7 @@ from niximage.cli.cluster.facts import Facts
 from niximage.cli.cluster.options import Step, Where
 from niximage.cli.program import program_name
 from niximage.controller.connection import NotThere
+from niximage.controller.outcome import container_statuses, newest
 from niximage.controller.pod import BUILD, FETCH, PUBLISH
 from niximage.controller.progress import MARK
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
@@ -53,15 +54,10 @@ def run(where: Where, name: str, *, follow: bool, step: Step | None, bucket: str
         sys.stdout.buffer.write(shown + rest(held))
 
 
-def newest_job(jobs: list[Json]) -> Json | None:
-    """The Job that was made last. Pure."""
-    return max(jobs, key=lambda job: str(job["metadata"]["creationTimestamp"]), default=None)
-
-
 def has_begun(pod: Json, step: str) -> bool | None:
     """Whether a step's container runs or ran; None where it never will. Pure."""
     status = pod.get("status") or {}
-    found = (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or []))
+    found = container_statuses(pod)
     state = next((each.get("state") or {} for each in found if each["name"] == step), {})
     if "running" in state or "terminated" in state:
         return True
@@ -143,11 +139,11 @@ async def _logs(here: Here, name: str, *, follow: bool, step: Step | None) -> Fa
 
 
 async def _pod(here: Here, name: str) -> Json | None:
-    job = newest_job(await here.api.list_jobs_of(here.namespace, name))
+    job = newest(await here.api.list_jobs_of(here.namespace, name))
     if job is None:
         return None
     pods = await here.api.list_pods(here.namespace, job["metadata"]["name"])
-    return newest_job(pods)
+    return newest(pods)
 
 
 def printable(decoder: codecs.IncrementalDecoder, piece: bytes) -> bytes:
