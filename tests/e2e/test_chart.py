@@ -6,7 +6,6 @@ namespace takes Restricted pods only, and denies all traffic by default.
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import PROJECT, Node
+from e2e.user import Shell
 from integration.debian_registry import debian_registry, public_folder
 from support.documented import Place, Shown, script, shown
 from support.kubernetes import Json
@@ -29,32 +29,6 @@ DENY = {
     "metadata": {"name": "deny", "namespace": NAMESPACE},
     "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
 }
-
-
-class Shell:
-    """What a user has in hand: kubectl and helm, for this cluster."""
-
-    def __init__(self, node: Node) -> None:
-        self._environment = {
-            **os.environ,
-            "KUBECONFIG": str(node.cluster.kubeconfig),
-            "PATH": f"{node.cluster.programs}:{os.environ['PATH']}",
-        }
-
-    def __call__(self, script: str, given: Json | None = None) -> str:
-        """Run a script, which must succeed."""
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=PROJECT,
-            env=self._environment,
-            input=json.dumps(given) if given is not None else None,
-            capture_output=True,
-            text=True,
-            timeout=280,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
 
 @pytest.fixture
@@ -74,7 +48,7 @@ def values(node: Node) -> Json:
 @pytest.fixture
 def shell(node: Node, values: Json) -> Iterator[Shell]:
     """An empty cluster; afterwards the release of the other tests is there again."""
-    run = Shell(node)
+    run = Shell(node, PROJECT)
     run("kubectl delete niximages --all --all-namespaces --timeout=60s")  # while somebody cleans up
     run(f"helm uninstall {' '.join(RELEASE)} --wait")
     assert node.cluster.run("get", "crd", "niximages.niximage.dev").returncode != 0

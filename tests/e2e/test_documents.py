@@ -6,7 +6,6 @@ of a set that is not here) is put in by `REPLACED`. The rest is run as it stands
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 import yaml
 
 from e2e.conftest import PROJECT, Node
+from e2e.user import Shell
 from support.documented import PAGES, Place, Shown, script, shown
 from support.kubernetes import nix_image
 
@@ -80,45 +80,27 @@ SAYS: Final = {
 """Words among what it prints."""
 
 
-class Shell:
-    """A user's shell: in a folder with the examples, kubectl and the plugin on PATH."""
-
-    def __init__(self, node: Node, folder: Path) -> None:
-        services = {
-            each["metadata"]["name"]: f"{each['spec']['clusterIP']}:{port['port']}"
-            for each in node.cluster.list("services", "niximage-demo")
-            for port in each["spec"]["ports"]
-        }
-        config = yaml.safe_load(node.cluster.kubeconfig.read_text())
-        config["contexts"][0]["context"]["namespace"] = TEAM
-        (folder / "kubeconfig").write_text(yaml.safe_dump(config))
-        self._folder = folder
-        self._environment = {
-            **os.environ,
-            "KUBECONFIG": str(folder / "kubeconfig"),
-            "PATH": f"{Path(sys.executable).parent}:{node.cluster.programs}:{os.environ['PATH']}",
-            "HOME": str(folder),
-            "XDG_CACHE_HOME": str(folder / "cache"),
-            "REGISTRY": node.registry,
-            "REGISTRY_AUTH_FILE": str(folder / "auth.json"),
-            "STORAGE_EMULATOR_HOST": f"http://{services['bucket']}",
-            "NIXIMAGE_NIXPKGS_URL": f"http://{services['packages']}/demo.git",
-            "NIXIMAGE_SUBSTITUTERS": "",
-        }
-
-    def __call__(self, text: str) -> str:
-        """Run a script, which must succeed; what it printed."""
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", text],
-            cwd=self._folder,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-        return done.stdout
+def environment(node: Node, folder: Path) -> dict[str, str]:
+    """What the pages take for granted: the team's namespace, the plugin, the services."""
+    services = {
+        each["metadata"]["name"]: f"{each['spec']['clusterIP']}:{port['port']}"
+        for each in node.cluster.list("services", "niximage-demo")
+        for port in each["spec"]["ports"]
+    }
+    config = yaml.safe_load(node.cluster.kubeconfig.read_text())
+    config["contexts"][0]["context"]["namespace"] = TEAM
+    (folder / "kubeconfig").write_text(yaml.safe_dump(config))
+    return {
+        "KUBECONFIG": str(folder / "kubeconfig"),
+        "PATH": f"{Path(sys.executable).parent}:{node.cluster.programs}:{os.environ['PATH']}",
+        "HOME": str(folder),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "REGISTRY": node.registry,
+        "REGISTRY_AUTH_FILE": str(folder / "auth.json"),
+        "STORAGE_EMULATOR_HOST": f"http://{services['bucket']}",
+        "NIXIMAGE_NIXPKGS_URL": f"http://{services['packages']}/demo.git",
+        "NIXIMAGE_SUBSTITUTERS": "",
+    }
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +109,7 @@ def shell(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shel
     folder = tmp_path_factory.mktemp("documents")
     shutil.copytree(PROJECT / "examples", folder / "examples")
     (folder / "charts").symlink_to(PROJECT / "charts")
-    run = Shell(node, folder)
+    run = Shell(node, folder, **environment(node, folder))
     run("git init -q && git config user.name a && git config user.email a@b && git add examples")
     run(f"git commit -qm first && kubectl create namespace {TEAM}")
     # Of different packages: what was built for another name has no build of its own.

@@ -54,6 +54,7 @@ def shell(
 ) -> Iterator[Shell]:
     """The release, upgraded; afterwards it is as before."""
     run = Shell(node, tmp_path_factory.mktemp("user"))
+    (run.folder / "charts").symlink_to(PROJECT / "charts")
     others = {
         "bucket": {"url": "", "emulatorHost": "", "folder": {"path": str(bucket)}},
         "operator": {"replicas": 2},

@@ -12,19 +12,19 @@ from support.kubernetes import Json
 
 
 class Shell:
-    """What a user has in hand: kubectl and helm, for this cluster, in the project's folder."""
+    """What a user has in hand: a folder, and kubectl and helm for this cluster."""
 
-    def __init__(self, node: Node, folder: Path) -> None:
+    def __init__(self, node: Node, folder: Path, **environment: str) -> None:
         self.folder = folder
-        (folder / "charts").symlink_to(PROJECT / "charts")
         self._environment = {
             **os.environ,
             "KUBECONFIG": str(node.cluster.kubeconfig),
             "PATH": f"{node.cluster.programs}:{os.environ['PATH']}",
+            **environment,
         }
 
     def __call__(self, script: str, given: Json | None = None) -> str:
-        """Run a script, which must succeed."""
+        """Run a script, which must succeed; what it printed."""
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=self.folder,
