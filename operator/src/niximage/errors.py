@@ -5,7 +5,7 @@
     └── Terminal     the input is at fault: only a change of it can help
 
 An error says what happened, where, and what to do next. It is mapped to an exit code by
-`exit_code`, to conditions by `niximage.controller.conditions`, and to text by
+`exit_code`, to conditions by `niximage.controller.decision.conditions`, and to text by
 `niximage.cli.failure`: one place each.
 
 This module lies below all others, so that none needs to import another for its errors.

@@ -7,7 +7,7 @@ from google.auth import identity_pool
 
 from integration.chart.cases import CASES, FEDERATION
 from integration.chart.conftest import Render
-from niximage.controller.federation import parse_federation
+from niximage.controller.builds.federation import parse_federation
 
 
 @pytest.mark.parametrize("component", ["operator", "gateway", "gc"])

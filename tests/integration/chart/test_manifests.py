@@ -9,7 +9,7 @@ import yaml
 from integration.chart.cases import CASES
 from integration.chart.conftest import CHART, NAMESPACE, Json, Manifests, Render
 from niximage.api.crd import crds
-from niximage.controller.rights import RIGHTS, Right
+from niximage.controller.cluster.rights import RIGHTS, Right
 
 each_case = pytest.mark.parametrize("case", CASES)
 TOKENS = {"operator", "gc"}  # who talks to the API server, in any case

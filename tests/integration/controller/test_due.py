@@ -6,8 +6,8 @@ import time
 from integration.controller.conftest import Operator
 from niximage.api.build import BuildFailure
 from niximage.api.source import Source
-from niximage.controller.due import Question, next_slot
 from niximage.controller.job_view import IMAGE_LABEL
+from niximage.controller.sources.due import Question, next_slot
 from niximage.errors import Reason, Terminal
 from support.kubernetes import Json, conditions, eventually, nix_image
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from niximage.controller.job import job_manifest
+from niximage.controller.builds.job import job_manifest
 from niximage.controller.settings import Settings
 from support.kubernetes import Cluster
 from unit.controller.states import SETTINGS

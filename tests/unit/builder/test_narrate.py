@@ -3,7 +3,7 @@
 from niximage.api.status import Progress
 from niximage.builder.narrate import EVERY, Narrator
 from niximage.builder.progress import timed
-from niximage.controller.progress import last_progress
+from niximage.controller.builds.progress import last_progress
 
 
 class Log:

@@ -5,7 +5,7 @@ from typing import Any
 
 from niximage.api.image import NixImage
 from niximage.api.status import Progress
-from niximage.controller.decide import decide
+from niximage.controller.decision.decide import decide
 from niximage.controller.job_view import JobState
 from niximage.controller.views import ClassWanting, Queued
 from unit.controller.states import (

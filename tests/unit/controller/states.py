@@ -6,9 +6,9 @@ from typing import Any
 from niximage.api.build import BuildRequest, PinnedSource, PublishResult, input_hash
 from niximage.api.image import NixImage
 from niximage.api.status import NixImageStatus
-from niximage.controller.build import job_name
-from niximage.controller.case import Decision
-from niximage.controller.decide import decide
+from niximage.controller.decision.build import job_name
+from niximage.controller.decision.case import Decision
+from niximage.controller.decision.decide import decide
 from niximage.controller.job_view import JobState, JobView
 from niximage.controller.settings import Settings
 from niximage.controller.views import Absent, Observed, Published, Turn

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from niximage.controller.advice import advice
-from niximage.controller.job import job_manifest
-from niximage.controller.progress import pending
+from niximage.controller.builds.advice import advice
+from niximage.controller.builds.job import job_manifest
+from niximage.controller.builds.progress import pending
 from niximage.controller.settings import Settings
 from niximage.controller.steps import CreateJob
 from unit.controller.states import SETTINGS, nix_image, request

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from niximage.controller.announcer import Announcer
+from niximage.controller.cluster.announcer import Announcer
 from niximage.errors import Reason, Retryable
 
 
@@ -66,7 +66,7 @@ async def test_more_than_can_wait_are_dropped_and_counted(
 async def test_a_server_that_hangs_does_not_keep_the_operator_from_stopping(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("niximage.controller.announcer.LAST_WORDS", 0.01)
+    monkeypatch.setattr("niximage.controller.cluster.announcer.LAST_WORDS", 0.01)
     server = Server()
     server.gate.clear()
     server.tell("one", "two")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from niximage.bucket.logs import LOG_LIMIT, log_keys, read_log
-from niximage.controller.build_log import READ_LIMIT, STEP_LIMIT, begun, keep_log, whole
-from niximage.controller.decide import decide
+from niximage.controller.builds.build_log import READ_LIMIT, STEP_LIMIT, begun, keep_log, whole
+from niximage.controller.decision.decide import decide
 from niximage.controller.job_view import JobState
 from niximage.errors import Reason, Retryable, Terminal
 from support.memory_store import MemoryStore

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from niximage.api.build_class import DEFAULT_CLASS, NixBuildClass
-from niximage.controller.classes import (
+from niximage.controller.builds.pod import pod
+from niximage.controller.decision.classes import (
     denied,
     denied_artifact,
     find_class,
     with_class,
     without_data,
 )
-from niximage.controller.pod import pod
 from niximage.controller.steps import CreateJob
 from niximage.controller.views import ClassWanting
 from niximage.errors import Reason

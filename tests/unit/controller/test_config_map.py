@@ -5,8 +5,14 @@ from typing import Any
 import pytest
 
 from niximage.api.image import NixImage
-from niximage.controller.config_map import LOOK_AGAIN, ConfigMaps, is_right, manifest, variables
-from niximage.controller.decide import decide
+from niximage.controller.cluster.config_map import (
+    LOOK_AGAIN,
+    ConfigMaps,
+    is_right,
+    manifest,
+    variables,
+)
+from niximage.controller.decision.decide import decide
 from niximage.controller.steps import HideImage, ShowImage
 from niximage.controller.views import Observed
 from niximage.errors import Reason, Retryable

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from niximage.controller.connection import Connection, Kubeconfig
+from niximage.controller.cluster.connection import Connection, Kubeconfig
 from niximage.errors import Reason, Terminal
 
 NO_CLUSTER = """current-context: a

@@ -12,7 +12,7 @@ import pytest
 
 from niximage.api.build import PinnedBase
 from niximage.api.status import ConditionType
-from niximage.controller.decide import decide
+from niximage.controller.decision.decide import decide
 from niximage.controller.job_view import JobState
 from niximage.controller.steps import (
     CreateJob,

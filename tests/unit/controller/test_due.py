@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from niximage.api.image import REQUESTED_AT, NixImage
 from niximage.api.source import Source
 from niximage.api.status import NixImageStatus
-from niximage.controller.decide import decide
-from niximage.controller.due import Question, next_slot, slot_start, told_before
+from niximage.controller.decision.decide import decide
+from niximage.controller.sources.due import Question, next_slot, slot_start, told_before
 from niximage.controller.views import Observed
 from niximage.errors import Reason, Retryable
 from unit.controller.states import (

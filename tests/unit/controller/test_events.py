@@ -4,7 +4,7 @@ import datetime as dt
 
 from niximage.api.image import NixImage
 from niximage.api.status import Progress
-from niximage.controller.decide import decide
+from niximage.controller.decision.decide import decide
 from niximage.controller.events import event_manifest, happened
 from niximage.controller.job_view import JobState
 from niximage.controller.views import Observed, Queued

@@ -13,8 +13,8 @@ import google.auth
 import pytest
 from google.auth.transport.requests import Request
 
-from niximage.controller.federation import parse_federation
-from niximage.controller.job import job_manifest
+from niximage.controller.builds.federation import parse_federation
+from niximage.controller.builds.job import job_manifest
 from niximage.errors import Terminal
 from unit.controller.states import SETTINGS
 from unit.controller.test_job import CREATE, IMAGE, containers, environment

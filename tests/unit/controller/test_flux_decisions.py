@@ -6,7 +6,7 @@ from niximage.api.build import input_hash
 from niximage.api.image import NixImage
 from niximage.api.status import ConditionType
 from niximage.controller.cache import Cache
-from niximage.controller.decide import decide
+from niximage.controller.decision.decide import decide
 from niximage.controller.steps import Resolve
 from niximage.controller.stored import CachedImage
 from niximage.controller.views import Observed

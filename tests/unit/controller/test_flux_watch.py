@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from niximage.controller.connection import NotThere
-from niximage.controller.flux_watch import FluxWatch
+from niximage.controller.cluster.connection import NotThere
+from niximage.controller.sources.flux_watch import FluxWatch
 from niximage.errors import Reason, Retryable
 
 GIT, EXTERNAL = "gitrepositories", "externalartifacts"
@@ -143,7 +143,7 @@ async def test_what_may_not_be_watched_is_said_once_and_watched_when_it_may(
 
 
 async def test_a_server_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("niximage.controller.flux_watch.DELAY", 0.001)
+    monkeypatch.setattr("niximage.controller.sources.flux_watch.DELAY", 0.001)
     flux = Flux()
     flux.kinds, flux.objects = {GIT}, [an_object("one", 1)]
     flux.refusals = [Retryable(Reason.CLUSTER_UNAVAILABLE, "503") for _ in range(3)]

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from niximage.controller.cache import Cache
+from niximage.controller.cluster.rights import check_rights
 from niximage.controller.health import Health, serve_health
 from niximage.controller.metrics import Metrics
-from niximage.controller.rights import check_rights
 from niximage.errors import Terminal
 from unit.controller.states import nix_image, ready
 

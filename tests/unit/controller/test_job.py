@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from niximage.api.build import BuildRequest
-from niximage.controller.job import job_manifest
+from niximage.controller.builds.job import job_manifest
 from niximage.controller.job_view import JobState, JobView
 from niximage.controller.settings import Settings
 from niximage.controller.steps import CreateJob

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from niximage.controller.connection import Conflict, NotThere
-from niximage.controller.lease import DURATION, MARGIN, RENEW_EVERY, Lease
+from niximage.controller.cluster.connection import Conflict, NotThere
+from niximage.controller.cluster.lease import DURATION, MARGIN, RENEW_EVERY, Lease
 from niximage.errors import Reason, Retryable
 
 Json = dict[str, Any]

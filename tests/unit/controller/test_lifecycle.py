@@ -8,9 +8,9 @@ import pytest
 
 from niximage.api.image import FORCE_AT, REQUESTED_AT, NixImage
 from niximage.api.status import ConditionType, Progress
-from niximage.controller.case import Decision
-from niximage.controller.decide import decide
-from niximage.controller.job import job_manifest
+from niximage.controller.builds.job import job_manifest
+from niximage.controller.decision.case import Decision
+from niximage.controller.decision.decide import decide
 from niximage.controller.job_view import TEMPLATE, JobState, JobView
 from niximage.controller.steps import (
     CreateJob,

@@ -7,9 +7,9 @@ import pytest
 
 from niximage.api.build import PinnedSource
 from niximage.api.source import Source
-from niximage.controller.connection import NotAllowed, NotThere
-from niximage.controller.due import Question
-from niximage.controller.origins import Origins, not_granted
+from niximage.controller.cluster.connection import NotAllowed, NotThere
+from niximage.controller.sources.due import Question
+from niximage.controller.sources.origins import Origins, not_granted
 from niximage.errors import NixImageError, Reason, Retryable
 
 URL = "https://127.0.0.1:1/set.git"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from niximage.api.build import BuildFailure, PublishResult
+from niximage.controller.builds.outcome import outcome
 from niximage.controller.job_view import JobState
-from niximage.controller.outcome import outcome
 from niximage.controller.views import Absent
 from niximage.errors import NO_FAILURES, NixImageError, Reason, Retryable, Terminal
 from unit.controller.states import DIGEST, inputs, job, nix_image, result

@@ -7,8 +7,7 @@ from typing import Any, cast
 import pytest
 
 from niximage.api.status import Progress
-from niximage.controller.client import Cluster
-from niximage.controller.progress import (
+from niximage.controller.builds.progress import (
     MARK,
     ProgressReader,
     last_progress,
@@ -17,6 +16,7 @@ from niximage.controller.progress import (
     running_step,
     starting,
 )
+from niximage.controller.cluster.client import Cluster
 from niximage.controller.views import Absent
 from unit.controller.states import NOW, job, nix_image
 

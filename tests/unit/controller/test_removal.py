@@ -8,7 +8,7 @@ import pytest
 
 from niximage.api.image import FINALIZER, NixImage
 from niximage.bucket.remove import Removed
-from niximage.controller.decide import decide
+from niximage.controller.decision.decide import decide
 from niximage.controller.events import happened
 from niximage.controller.job_view import JobState
 from niximage.controller.steps import DeleteJob, RemoveRepository, Resolve, SetFinalizers

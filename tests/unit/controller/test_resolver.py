@@ -6,8 +6,8 @@ import pytest
 
 from niximage.api.build import PinnedSource
 from niximage.api.source import Source
-from niximage.controller.due import Question, slot_start
-from niximage.controller.resolver import Resolver
+from niximage.controller.sources.due import Question, slot_start
+from niximage.controller.sources.resolver import Resolver
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 
 NIXPKGS = "https://example.org/nixpkgs"
@@ -77,7 +77,7 @@ async def test_a_thousand_askers_ask_once() -> None:
 async def test_of_sources_without_end_the_latest_are_remembered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("niximage.controller.resolver.REMEMBERED", 3)
+    monkeypatch.setattr("niximage.controller.sources.resolver.REMEMBERED", 3)
     server = Server()
     sources = [Source.model_validate({"nixpkgs": {"channel": f"nixos-{n}"}}) for n in range(5)]
     for source in (*sources, *sources[2:]):

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from niximage.api.image import REQUESTED_AT, NixImage
-from niximage.controller.decide import decide
+from niximage.controller.decision.decide import decide
 from niximage.controller.job_view import JobState
 from niximage.controller.steps import CreateJob, DeleteJob, FindPublished, ReadOutcome, Resolve
 from niximage.controller.views import ClassWanting, Observed

@@ -5,9 +5,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from niximage.controller.builds.turns import AGING, Ask, Caps, Turns
 from niximage.controller.job_view import JobState, JobView
 from niximage.controller.steps import Urgency
-from niximage.controller.turns import AGING, Ask, Caps, Turns
 from niximage.controller.views import Queued, Turn
 from unit.controller.states import job, nix_image
 

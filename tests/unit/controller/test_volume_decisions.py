@@ -3,7 +3,7 @@
 import asyncio
 
 from niximage.api.build import PinnedSource, input_hash
-from niximage.controller.decide import decide
+from niximage.controller.decision.decide import decide
 from niximage.controller.views import Observed
 from niximage.source.resolve import resolve
 from unit.controller.states import (

@@ -13,19 +13,19 @@ from typing import Any
 
 from niximage.api.build import BuildFailure, BuildRequest, PinnedSource, PublishResult
 from niximage.bucket.remove import Removed
+from niximage.controller.builds.progress import ProgressReader
+from niximage.controller.builds.turns import Turns
 from niximage.controller.cache import Cache
-from niximage.controller.config_map import ConfigMaps
-from niximage.controller.connection import Conflict, NotThere
-from niximage.controller.due import Question
+from niximage.controller.cluster.config_map import ConfigMaps
+from niximage.controller.cluster.connection import Conflict, NotThere
 from niximage.controller.job_view import JobState, JobView
 from niximage.controller.looks import Looks
 from niximage.controller.metrics import Metrics
-from niximage.controller.progress import ProgressReader
 from niximage.controller.reconcile import Reconciler
-from niximage.controller.resolver import Resolver
+from niximage.controller.sources.due import Question
+from niximage.controller.sources.resolver import Resolver
 from niximage.controller.steps import RemoveRepository
 from niximage.controller.stored import Key, StoredImage
-from niximage.controller.turns import Turns
 from niximage.controller.views import Absent, Published
 from niximage.errors import NixImageError, Reason, Retryable
 from niximage.source.resolve import wanted

@@ -165,8 +165,8 @@ def _from_file(file: Path) -> str:
 
 def _from_cluster() -> str:
     """All NixImages: whatever they name anywhere, in status, history and specs, is in use."""
-    from niximage.controller.client import ApiServer
-    from niximage.controller.connection import NotAllowed
+    from niximage.controller.cluster.client import ApiServer
+    from niximage.controller.cluster.connection import NotAllowed
 
     async def ask() -> list[dict[str, Any]]:
         async with ApiServer() as server:

@@ -70,7 +70,7 @@ async def _authority(
             assert htpasswd is not None
             yield HtpasswdAuthority(htpasswd)
         case "kubernetes":
-            from niximage.controller.client import ApiServer
+            from niximage.controller.cluster.client import ApiServer
 
             async with ApiServer() as cluster:
                 yield ServiceAccountAuthority(cluster, audience)

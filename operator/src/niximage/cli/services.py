@@ -133,7 +133,7 @@ def operator(
 ) -> None:
     """Run the operator, in a pod or with a kubeconfig."""
     from niximage.bucket import open_store
-    from niximage.controller.federation import parse_federation
+    from niximage.controller.builds.federation import parse_federation
     from niximage.controller.run import run
     from niximage.controller.settings import PASSED_ON, Settings
 

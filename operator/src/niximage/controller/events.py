@@ -12,8 +12,8 @@ from niximage.api.base import API_VERSION
 from niximage.api.image import KIND, NixImage
 from niximage.api.status import ConditionStatus, ConditionType, CurrentBuild, NixImageStatus
 from niximage.bucket.remove import Removed
+from niximage.controller.decision.words import pinned_words
 from niximage.controller.job_view import LOST, MANAGER, PENDING
-from niximage.controller.words import pinned_words
 from niximage.errors import Reason, plain_text
 
 NOTE_BYTES: Final = 1024  # the API server takes no longer note

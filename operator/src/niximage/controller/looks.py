@@ -16,17 +16,18 @@ from niximage.bucket.remove import Removed, remove_repository, remove_tags
 from niximage.bucket.store import ObjectStore
 from niximage.bucket.tags import move_tag
 from niximage.controller.bases import find_base
-from niximage.controller.build_log import keep_log
+from niximage.controller.builds.build_log import keep_log
+from niximage.controller.builds.outcome import newest, outcome
+from niximage.controller.builds.progress import ProgressReader
+from niximage.controller.builds.turns import Ask, Caps, Turns
 from niximage.controller.cache import Cache
-from niximage.controller.classes import denied_artifact
-from niximage.controller.client import Cluster
-from niximage.controller.config_map import ConfigMaps
-from niximage.controller.due import Question, told_before
+from niximage.controller.cluster.client import Cluster
+from niximage.controller.cluster.config_map import ConfigMaps
+from niximage.controller.decision.classes import denied_artifact
 from niximage.controller.job_view import JobView
-from niximage.controller.outcome import newest, outcome
-from niximage.controller.progress import ProgressReader
-from niximage.controller.resolver import Resolver
 from niximage.controller.settings import Settings
+from niximage.controller.sources.due import Question, told_before
+from niximage.controller.sources.resolver import Resolver
 from niximage.controller.steps import (
     FindBase,
     FindJob,
@@ -42,7 +43,6 @@ from niximage.controller.steps import (
     TakeTurn,
 )
 from niximage.controller.stored import CachedImage
-from niximage.controller.turns import Ask, Caps, Turns
 from niximage.controller.views import Absent, Observed, Published
 from niximage.errors import NixImageError, Reason, Retryable
 

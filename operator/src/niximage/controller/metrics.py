@@ -13,8 +13,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from niximage.api.status import NixImageStatus
+from niximage.controller.builds.turns import occupies
 from niximage.controller.cache import Cache
-from niximage.controller.turns import occupies
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 

@@ -17,19 +17,19 @@ from niximage.api.build_class import NixBuildClass
 from niximage.api.image import FINALIZER, NixImage
 from niximage.api.status import NixImageStatus
 from niximage.bucket.remove import Removed
-from niximage.controller.answers import invalid
+from niximage.controller.builds.job import job_manifest
 from niximage.controller.cache import Cache
-from niximage.controller.case import Decision
-from niximage.controller.classes import denied, find_class, with_class, without_data
-from niximage.controller.client import Cluster
-from niximage.controller.connection import Conflict, NotThere, Refused
-from niximage.controller.decide import decide
+from niximage.controller.cluster.client import Cluster
+from niximage.controller.cluster.connection import Conflict, NotThere, Refused
+from niximage.controller.decision.answers import invalid
+from niximage.controller.decision.case import Decision
+from niximage.controller.decision.classes import denied, find_class, with_class, without_data
+from niximage.controller.decision.decide import decide
+from niximage.controller.decision.removal import let_go
 from niximage.controller.events import Happened, event_manifest, happened, removed
-from niximage.controller.job import job_manifest
 from niximage.controller.job_view import JobState, JobView
 from niximage.controller.looks import Looks
 from niximage.controller.metrics import Metrics
-from niximage.controller.removal import let_go
 from niximage.controller.settings import Settings
 from niximage.controller.steps import CreateJob, DeleteJob, Effect, SetFinalizers
 from niximage.controller.stored import CachedImage, Key

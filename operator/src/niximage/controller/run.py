@@ -18,28 +18,28 @@ from niximage.api.image import PLURAL, explain
 from niximage.api.source import Source
 from niximage.bucket.check import check_bucket
 from niximage.bucket.store import ObjectStore
-from niximage.controller.announcer import Announcer
+from niximage.controller.builds.progress import ProgressReader
+from niximage.controller.builds.turns import Turns
 from niximage.controller.cache import Cache
-from niximage.controller.client import ApiServer
-from niximage.controller.config_map import ConfigMaps
-from niximage.controller.connection import Conflict, NotThere
-from niximage.controller.due import Question
-from niximage.controller.flux_watch import EVERY, FluxWatch
+from niximage.controller.cluster.announcer import Announcer
+from niximage.controller.cluster.client import ApiServer
+from niximage.controller.cluster.config_map import ConfigMaps
+from niximage.controller.cluster.connection import Conflict, NotThere
+from niximage.controller.cluster.informer import watch
+from niximage.controller.cluster.lease import Lease
+from niximage.controller.cluster.rights import check_rights
 from niximage.controller.health import Health, serve_health
-from niximage.controller.informer import watch
 from niximage.controller.job_view import JobView
-from niximage.controller.lease import Lease
 from niximage.controller.looks import Looks
 from niximage.controller.metrics import Metrics
-from niximage.controller.origins import Origins
-from niximage.controller.progress import ProgressReader
 from niximage.controller.queue import KeyedQueue
 from niximage.controller.reconcile import Reconciler
-from niximage.controller.resolver import Resolver
-from niximage.controller.rights import check_rights
 from niximage.controller.settings import Settings
+from niximage.controller.sources.due import Question
+from niximage.controller.sources.flux_watch import EVERY, FluxWatch
+from niximage.controller.sources.origins import Origins
+from niximage.controller.sources.resolver import Resolver
 from niximage.controller.stored import Key, StoredImage
-from niximage.controller.turns import Turns
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 from niximage.source.flux import PLURALS
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from niximage.api.build_class import NixBuildClass
-from niximage.controller.federation import Federation
+from niximage.controller.builds.federation import Federation
 
 EMULATOR: Final = "STORAGE_EMULATOR_HOST"
 """Where a stand-in for Google's storage answers."""

@@ -9,8 +9,8 @@ from typing import Any, Final, TypeVar
 
 from niximage.cli.cluster.options import Where
 from niximage.cli.program import program_name
-from niximage.controller.client import ApiServer
-from niximage.controller.connection import Kubeconfig, NotAllowed, NotThere
+from niximage.controller.cluster.client import ApiServer
+from niximage.controller.cluster.connection import Kubeconfig, NotAllowed, NotThere
 from niximage.errors import NixImageError, Reason, Terminal
 
 NEAR: Final = 3  # names that are suggested

@@ -14,10 +14,10 @@ from niximage.cli.cluster.connect import Here, in_cluster
 from niximage.cli.cluster.facts import Facts
 from niximage.cli.cluster.options import Step, Where
 from niximage.cli.program import program_name
-from niximage.controller.connection import NotThere
-from niximage.controller.outcome import container_statuses, newest
-from niximage.controller.pod import BUILD, FETCH, PUBLISH
-from niximage.controller.progress import MARK
+from niximage.controller.builds.outcome import container_statuses, newest
+from niximage.controller.builds.pod import BUILD, FETCH, PUBLISH
+from niximage.controller.builds.progress import MARK
+from niximage.controller.cluster.connection import NotThere
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 
 START_PATIENCE: Final = 600.0  # seconds for a pod to begin a step that is followed

@@ -7,8 +7,8 @@ from typing import Any, Final
 from niximage.cli.cluster.connect import explained
 from niximage.cli.cluster.options import Where
 from niximage.cli.contents.registry import NoSuchThingError, RegistryReader
-from niximage.controller.client import ApiServer
-from niximage.controller.connection import Kubeconfig, NotThere
+from niximage.controller.cluster.client import ApiServer
+from niximage.controller.cluster.connection import Kubeconfig, NotThere
 from niximage.errors import NixImageError, Reason, Terminal
 
 LABELS: Final = "app.kubernetes.io/name=niximage,app.kubernetes.io/component=gateway"

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from niximage.bucket.logs import LOG_LIMIT, save_log
 from niximage.bucket.store import ObjectStore
-from niximage.controller.client import Cluster
+from niximage.controller.builds.outcome import container_statuses
+from niximage.controller.builds.pod import BUILD, FETCH, PUBLISH
+from niximage.controller.builds.progress import MARK
+from niximage.controller.cluster.client import Cluster
 from niximage.controller.job_view import JobView
-from niximage.controller.outcome import container_statuses
-from niximage.controller.pod import BUILD, FETCH, PUBLISH
-from niximage.controller.progress import MARK
 from niximage.errors import NixImageError, plain_text
 
 STEPS: Final = (FETCH, BUILD, PUBLISH)

@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import aclosing
 from typing import Any, Final, Protocol
 
-from niximage.controller.connection import NotAllowed, NotThere
-from niximage.controller.rights import may_watch
+from niximage.controller.cluster.connection import NotAllowed, NotThere
+from niximage.controller.cluster.rights import may_watch
 from niximage.errors import NixImageError
 from niximage.source.flux import PLURALS
 

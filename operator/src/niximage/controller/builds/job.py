@@ -6,7 +6,8 @@ from typing import Any
 from niximage.api.base import API_VERSION, seconds
 from niximage.api.canonical import canonical_hash
 from niximage.api.image import KIND, NixImage
-from niximage.controller.federation import ANNOTATION as CREDENTIALS
+from niximage.controller.builds.federation import ANNOTATION as CREDENTIALS
+from niximage.controller.builds.pod import REQUEST, pod
 from niximage.controller.job_view import (
     ATTEMPT,
     CLASS_LABEL,
@@ -18,7 +19,6 @@ from niximage.controller.job_view import (
     QUEUE_LABEL,
     TEMPLATE,
 )
-from niximage.controller.pod import REQUEST, pod
 from niximage.controller.settings import Settings
 from niximage.controller.steps import CreateJob
 

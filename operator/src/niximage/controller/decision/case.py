@@ -7,9 +7,9 @@ from niximage.api.base import seconds
 from niximage.api.build import PinnedBase
 from niximage.api.image import FORCE_AT, REQUESTED_AT, NixImage
 from niximage.api.status import Condition, ConditionType, NixImageStatus
-from niximage.controller import conditions as say
-from niximage.controller.due import Question, next_slot
+from niximage.controller.decision import conditions as say
 from niximage.controller.settings import Settings
+from niximage.controller.sources.due import Question, next_slot
 from niximage.controller.steps import Effect, Look, SetFinalizers
 from niximage.controller.views import Observed
 from niximage.source.resolve import wanted

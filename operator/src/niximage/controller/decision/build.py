@@ -5,13 +5,13 @@ from typing import Final
 from niximage.api.build import BuildRequest, PinnedSource, PublishResult
 from niximage.api.image import NixImage
 from niximage.api.status import Progress, SourceStatus
-from niximage.controller import answers
-from niximage.controller.case import Case, Decision
-from niximage.controller.failures import failed, still_failed, wait_of
-from niximage.controller.history import has_room
-from niximage.controller.job import template
+from niximage.controller.builds.job import template
+from niximage.controller.decision import answers
+from niximage.controller.decision.case import Case, Decision
+from niximage.controller.decision.failures import failed, still_failed, wait_of
+from niximage.controller.decision.history import has_room
+from niximage.controller.decision.publication import accepted
 from niximage.controller.job_view import LOST, PENDING, JobState, JobView
-from niximage.controller.publication import accepted
 from niximage.controller.steps import (
     CreateJob,
     DeleteJob,

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from niximage.api.status import Progress
-from niximage.controller.advice import advice
-from niximage.controller.client import Cluster
+from niximage.controller.builds.advice import advice
+from niximage.controller.builds.outcome import container_statuses, newest
+from niximage.controller.builds.pod import BUILD, FETCH, PUBLISH
+from niximage.controller.cluster.client import Cluster
 from niximage.controller.job_view import LOST, PENDING, JobView
-from niximage.controller.outcome import container_statuses, newest
-from niximage.controller.pod import BUILD, FETCH, PUBLISH
 from niximage.controller.views import Absent
 from niximage.errors import NixImageError, plain_text
 

@@ -2,7 +2,7 @@
 
 from niximage.api.image import NixImage
 from niximage.api.status import BuildResult, NixImageStatus
-from niximage.controller.case import Case
+from niximage.controller.decision.case import Case
 from niximage.controller.job_view import JobState, JobView
 from niximage.errors import Reason, plain_text
 

@@ -11,8 +11,8 @@ from typing import Any, Final, Protocol
 
 from niximage.api.build import PinnedSource
 from niximage.api.source import FluxSource
-from niximage.controller.connection import NotAllowed, NotThere
-from niximage.controller.due import Question
+from niximage.controller.cluster.connection import NotAllowed, NotThere
+from niximage.controller.sources.due import Question
 from niximage.errors import NixImageError, Reason, Retryable
 from niximage.source.credentials import KEYS, Credentials, missing
 from niximage.source.failures import shown_url

@@ -15,7 +15,7 @@ from niximage.api.build_class import NixBuildClassSpec
 from niximage.api.image import NixImage
 from niximage.api.placement import ResourceList, amount
 from niximage.api.placement import Resources as ClassResources
-from niximage.controller.federation import FOLDER as FEDERATION
+from niximage.controller.builds.federation import FOLDER as FEDERATION
 from niximage.controller.settings import Settings
 from niximage.controller.steps import CreateJob
 

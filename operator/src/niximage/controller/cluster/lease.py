@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from niximage.controller.connection import Conflict, NotThere
+from niximage.controller.cluster.connection import Conflict, NotThere
 from niximage.errors import NixImageError, Reason, Retryable
 
 DURATION: Final = 10.0  # seconds that a Lease holds without a renewal

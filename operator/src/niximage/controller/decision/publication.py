@@ -7,9 +7,9 @@ otherwise                        → Ready
 """
 
 from niximage.api.status import NixImageStatus, SourceStatus
-from niximage.controller import answers
-from niximage.controller.case import Case, Decision
-from niximage.controller.failures import failed
+from niximage.controller.decision import answers
+from niximage.controller.decision.case import Case, Decision
+from niximage.controller.decision.failures import failed
 from niximage.controller.job_view import JobView
 from niximage.controller.steps import HideImage, MoveTags, ShowImage
 from niximage.errors import NixImageError, Reason, Terminal

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from niximage.api.base import API_VERSION
 from niximage.api.image import KIND, NixImage
-from niximage.controller.connection import Conflict, NotThere
+from niximage.controller.cluster.connection import Conflict, NotThere
 from niximage.controller.job_view import IMAGE_LABEL, MANAGED_BY, MANAGER
 from niximage.controller.steps import HideImage, ShowImage
 from niximage.errors import Reason, Retryable

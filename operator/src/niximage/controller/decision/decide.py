@@ -28,12 +28,12 @@ from typing import Final
 
 from niximage.api.build import PinnedSource, input_hash
 from niximage.api.image import NixImage
-from niximage.controller import answers
-from niximage.controller import conditions as say
-from niximage.controller.build import GONE_SOON, other_builds, with_inputs
-from niximage.controller.case import Case, Decision
-from niximage.controller.failures import failed, still_failed, wait_of
-from niximage.controller.removal import finalizers_due, leaving, must_wait_for
+from niximage.controller.decision import answers
+from niximage.controller.decision import conditions as say
+from niximage.controller.decision.build import GONE_SOON, other_builds, with_inputs
+from niximage.controller.decision.case import Case, Decision
+from niximage.controller.decision.failures import failed, still_failed, wait_of
+from niximage.controller.decision.removal import finalizers_due, leaving, must_wait_for
 from niximage.controller.settings import Settings
 from niximage.controller.steps import DeleteJob, FindBase, Resolve
 from niximage.controller.views import BaseWanting, ClassWanting, Observed

@@ -14,8 +14,8 @@ from niximage.api.build import (
     PublishResult,
     read_message,
 )
+from niximage.controller.builds.pod import BUILD, FETCH, PUBLISH
 from niximage.controller.job_view import JobState, JobView
-from niximage.controller.pod import BUILD, FETCH, PUBLISH
 from niximage.controller.views import Absent
 from niximage.errors import NO_FAILURES, NixImageError, Reason, Retryable, Terminal, plain_text
 

@@ -9,7 +9,7 @@ from typing import Final
 from cachetools import LRUCache
 
 from niximage.api.build import PinnedSource
-from niximage.controller.due import Question, slot_start
+from niximage.controller.sources.due import Question, slot_start
 from niximage.errors import NixImageError, Retryable
 
 REMEMBERED: Final = 50_000  # answers: every source of five times as many images as there may be

@@ -11,7 +11,7 @@ import aiohttp
 from niximage.api.base import GROUP, VERSION
 from niximage.api.build_class import CLASS_PLURAL
 from niximage.api.image import PLURAL
-from niximage.controller.connection import (
+from niximage.controller.cluster.connection import (
     TIMEOUT,
     Conflict,
     Connection,

@@ -15,15 +15,15 @@ from niximage.api.status import (
     Progress,
     SourceStatus,
 )
-from niximage.controller import conditions as say
-from niximage.controller.case import Case, Decision
-from niximage.controller.conditions import kept
-from niximage.controller.failures import another_chance
-from niximage.controller.history import trimmed, with_build
+from niximage.controller.decision import conditions as say
+from niximage.controller.decision.case import Case, Decision
+from niximage.controller.decision.conditions import kept
+from niximage.controller.decision.failures import another_chance
+from niximage.controller.decision.history import trimmed, with_build
+from niximage.controller.decision.words import artifact_words, building_words, pinned_words
 from niximage.controller.job_view import LOST, PENDING, JobState, JobView
 from niximage.controller.stored import CachedImage
 from niximage.controller.views import Published
-from niximage.controller.words import artifact_words, building_words, pinned_words
 from niximage.errors import Reason, plain_text
 from niximage.source.failures import shown_url
 

@@ -12,11 +12,11 @@ from typing import Final
 
 from niximage.api.base import seconds
 from niximage.api.status import Failure, SourceStatus
-from niximage.controller import conditions as say
-from niximage.controller.case import Case, Decision
-from niximage.controller.history import with_build
+from niximage.controller.decision import conditions as say
+from niximage.controller.decision.case import Case, Decision
+from niximage.controller.decision.history import with_build
+from niximage.controller.decision.words import pinned_words
 from niximage.controller.job_view import JobView
-from niximage.controller.words import pinned_words
 from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
 
 SKEW: Final = dt.timedelta(minutes=1)  # by which the clocks of two replicas may differ

@@ -10,9 +10,9 @@ object with it. While the bucket is away the removal is tried again, after growi
 
 from niximage.api.image import FINALIZER, NixImage
 from niximage.api.status import ConditionType, Failure
-from niximage.controller import conditions as say
-from niximage.controller.case import Case, Decision
-from niximage.controller.failures import delay_of, wait_of
+from niximage.controller.decision import conditions as say
+from niximage.controller.decision.case import Case, Decision
+from niximage.controller.decision.failures import delay_of, wait_of
 from niximage.controller.job_view import JobState
 from niximage.controller.steps import DeleteJob, RemoveRepository, SetFinalizers
 from niximage.errors import NixImageError, Reason, plain_text
