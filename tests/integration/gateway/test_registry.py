@@ -95,6 +95,13 @@ def test_a_range_behind_the_end_is_unsatisfiable(published: Client) -> None:
     assert answer.headers["Content-Range"] == f"bytes */{len(CONTENT)}"
 
 
+@pytest.mark.parametrize("asked", ["bytes=0-9", "bytes=99999999-"])
+def test_a_head_has_no_range(published: Client, asked: str) -> None:
+    answer = published.ask(f"/v2/{REPOSITORY}/blobs/{LAYER.digest}", "HEAD", Range=asked)
+    assert (answer.status, answer.headers["Content-Range"]) == (200, None)
+    assert answer.headers["Content-Length"] == str(len(CONTENT))
+
+
 def test_a_range_of_something_else_gives_the_whole(published: Client) -> None:
     path = f"/v2/{REPOSITORY}/blobs/{LAYER.digest}"
     answer = published.ask(path, Range="bytes=0-9", If_Range='"another"')

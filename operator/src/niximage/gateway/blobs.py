@@ -103,7 +103,8 @@ class Blobs:
 
 
 def _span(request: web.BaseRequest, etag: str, size: int) -> Span | None:
-    if request.headers.get(hdrs.IF_RANGE, etag) != etag:
+    # Of a HEAD a range means nothing (RFC 9110 §14.2).
+    if request.method != hdrs.METH_GET or request.headers.get(hdrs.IF_RANGE, etag) != etag:
         return None
     try:
         return parse_range(request.headers.get(hdrs.RANGE), size)
