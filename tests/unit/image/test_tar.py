@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from niximage.errors import Retryable
+from niximage.errors import Retryable, Terminal
 from niximage.image.entries import (
     EXECUTABLE_MODE,
+    WHITEOUT,
     FileEntry,
     Kind,
     directory,
@@ -36,7 +37,14 @@ PART = st.one_of(
     st.from_regex(r"[a-z0-9._+-]{1,60}", fullmatch=True).map(str.encode),
     st.text(min_size=1, max_size=60).map(str.encode),
     st.binary(min_size=1, max_size=60),
-).filter(lambda part: part not in {b".", b".."} and b"/" not in part and b"\0" not in part)
+).filter(
+    lambda part: (
+        part not in {b".", b".."}
+        and not part.startswith(WHITEOUT)
+        and b"/" not in part
+        and b"\0" not in part
+    )
+)
 NAME = st.lists(PART, min_size=1, max_size=8).map(b"/".join)
 TARGET = st.one_of(NAME, NAME.map(lambda name: b"../" + name), NAME.map(lambda name: b"/" + name))
 
@@ -191,6 +199,17 @@ def test_a_name_that_comes_too_late_is_refused(first: bytes, second: bytes) -> N
 def test_what_is_no_relative_name_is_refused(name: bytes) -> None:
     with pytest.raises(ValueError, match="no relative name"):
         list(tar([file(name, b"")]))
+
+
+@pytest.mark.parametrize("name", [b".wh.a", b"a/.wh.b", b"a/.wh..wh..opq", b"a/.wh.b/c"])
+def test_a_name_that_says_what_is_deleted_is_refused(name: bytes) -> None:
+    with pytest.raises(Terminal, match=r"/(a/)?\.wh\."):
+        list(tar([file(name, b"")]))
+
+
+@pytest.mark.parametrize("name", [b".wh", b"a.wh.b", b"a/b.wh.c", b".who"])
+def test_a_name_that_only_looks_like_that_is_packed(name: bytes) -> None:
+    assert header(file(name, b"")) in b"".join(tar([file(name, b"")]))
 
 
 @pytest.mark.parametrize("size", [4, 6])

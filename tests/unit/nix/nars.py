@@ -13,7 +13,7 @@ import brotli  # type: ignore[import-untyped]
 import zstandard
 from hypothesis import strategies as st
 
-from niximage.image.entries import EXECUTABLE_MODE, FileEntry, Kind
+from niximage.image.entries import EXECUTABLE_MODE, WHITEOUT, FileEntry, Kind
 from niximage.nix.narinfo import Compression
 
 ROOT = "/nix/store/00000000000000000000000000000000-tree"
@@ -130,7 +130,14 @@ def _tree(listed: list[tuple[FileEntry, bytes]], at: int) -> tuple[Node, int]:
 NAMES = st.one_of(
     st.sampled_from([b"a", b"a-b", b"a.b", b"b", b"B", b"...", b"\xff", b"a\n", b"n" * 255]),
     st.binary(min_size=1, max_size=20),
-).filter(lambda name: name not in {b".", b".."} and b"/" not in name and b"\0" not in name)
+).filter(
+    lambda name: (
+        name not in {b".", b".."}
+        and not name.startswith(WHITEOUT)
+        and b"/" not in name
+        and b"\0" not in name
+    )
+)
 # Where paddings end, and more than a block of a tar or a page.
 _SIZES = st.one_of(st.integers(0, 40), st.sampled_from([511, 512, 513, 8191, 8192, 70_000]))
 _CONTENTS = st.tuples(_SIZES, st.binary(min_size=1, max_size=9)).map(

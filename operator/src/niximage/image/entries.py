@@ -23,6 +23,9 @@ DEPTH_LIMIT: Final = 256  # directories within directories: no program opens dee
 NAME_LIMIT: Final = 255  # of one name in a directory
 PATH_LIMIT: Final = 4094  # of an entry's name: it is without the leading slash
 TARGET_LIMIT: Final = 4095  # of where a symbolic link points
+WHITEOUT: Final = b".wh."
+"""What a name in a layer begins with that says what is deleted, and stands for no file."""
+
 SMALL_FILE: Final = 64 << 10  # bytes of a file that a walk reads itself
 
 # Links are not followed, and a pipe in a file's place must not be waited for.
@@ -191,6 +194,16 @@ def name_too_long(name: bytes) -> Terminal:
         Reason.BUILD_FAILED,
         f"/{os.fsdecode(name)[:300]}… is longer than the {PATH_LIMIT + 1} bytes of a path",
         hint="An image's layers hold no such files: fix the package",
+    )
+
+
+def names_deletion(name: bytes) -> Terminal:
+    """The error of a file that would not be there, and another one neither."""
+    return Terminal(
+        Reason.BUILD_FAILED,
+        f"/{os.fsdecode(name)[:300]} cannot be in an image: in a layer such a name says that "
+        "something is deleted",
+        hint="Leave out what has it, or see that it gets another name",
     )
 
 

@@ -17,7 +17,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from niximage.errors import Reason, Retryable
-from niximage.image.entries import READ_FLAGS, FileEntry, Kind, Reader, unreadable
+from niximage.image.entries import (
+    READ_FLAGS,
+    WHITEOUT,
+    FileEntry,
+    Kind,
+    Reader,
+    names_deletion,
+    unreadable,
+)
 
 PACKER_ID: Final = "ustar-1"
 """Raised whenever the same entries would give another tar: part of every layer key."""
@@ -40,6 +48,7 @@ _ZEROS: Final = bytes(RECORD)
 _HEADER: Final = struct.Struct("100s 48s 8s 1s 100s 88s 155s 12x")
 _CHECKSUM: Final = 148  # where it stands
 _BLANKS: Final = b" " * 8
+_BELOW_WHITEOUT: Final = b"/" + WHITEOUT
 
 Take = Callable[[], bytearray]
 """Gives a buffer of at least a block and one byte, which nobody else writes to."""
@@ -62,6 +71,7 @@ def tar(
             may be given again as soon as its block is done with.
 
     Raises:
+        Terminal: a name that says in a layer what is deleted.
         Retryable: a file cannot be read, or has another size than its entry says.
         ValueError: a name is no relative one, comes twice or too late: a bug of the caller's.
     """
@@ -283,6 +293,8 @@ def _check_name(name: bytes, last: bytes) -> bytes:
     """
     if not name or name[:1] == b"/" or name[-1:] == b"/" or b"\0" in name:
         raise ValueError(f"no relative name: {name!r}")
+    if _BELOW_WHITEOUT in name or name.startswith(WHITEOUT):
+        raise names_deletion(name)
     this = name.replace(b"/", b"\0")
     if this <= last:
         raise ValueError(f"{name!r} comes twice, or too late")

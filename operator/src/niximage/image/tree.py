@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from niximage.errors import Reason, Terminal
-from niximage.image.entries import PARENT_MODE, Kind
+from niximage.image.entries import PARENT_MODE, WHITEOUT, Kind
 
 NAMES_LIMIT: Final = 1_000_000  # outside the store, in all layers: ten times a large desktop's
 
@@ -19,9 +19,8 @@ STORE_NAME: Final = b"nix/store"
 _LINKS_LIMIT: Final = 40  # as the kernel's
 _DEPTH_LIMIT: Final = 512  # parts of a name: no program opens deeper paths
 _STORE_DEPTH: Final = 3  # parts of nix/store/<name>
-_WHITEOUT: Final = b".wh."
 _OPAQUE: Final = b".wh..wh..opq"
-_AUFS: Final = b".wh..wh."  # AUFS' own bookkeeping, of no meaning in a layer
+_AUFS: Final = WHITEOUT * 2  # AUFS' own bookkeeping, of no meaning in a layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ class Tree:
                 self._touch(self.root, entry, number)
                 continue
             *parents, last = parts = entry.name.split(b"/")
-            if last.startswith(_WHITEOUT):
+            if last.startswith(WHITEOUT):
                 self._white_out(parents, last, number)
             elif parts[:2] == [b"nix", b"store"] and len(parts) > _STORE_DEPTH:
                 self.add_store_path(number, parts[2])
@@ -219,7 +218,7 @@ class Tree:
                 if not _keep(below[name], number):
                     del below[name]
         elif not last.startswith(_AUFS):
-            name = last.removeprefix(_WHITEOUT)
+            name = last.removeprefix(WHITEOUT)
             if name in below and not _keep(below[name], number):
                 del below[name]
 
