@@ -319,6 +319,22 @@ def test_bad_classes_are_refused_with_the_field_named(
         ({"source": {"git": {**GIT, "url": "git@example.org:x"}}}, "write the repository as https"),
         ({"source": {"git": {**GIT, "ref": {"tag": "-x"}}}}, "write a ref's name"),
         ({"interval": "10 minutes"}, "write a duration as 90s, 10m or 1h30m"),
+        (
+            {"base": {"image": "debian:13"}},
+            "the repository and the digest: docker.io/library/debian@",
+        ),
+        (
+            {"source": {"git": {**GIT, "path": "/nix"}}},
+            "path must be relative to the source's root",
+        ),
+        ({"source": {"git": {**GIT, "attr": "a b"}}}, "write an attribute path such as legacyP"),
+        ({"files": [{"path": "motd", "content": "hi"}]}, "for example /etc/motd"),
+        ({"config": {"workingDir": "srv"}}, "write an absolute path, for example /srv/data"),
+        ({"config": {"user": "Root"}}, 'write a user as "1000", "1000:1000" or app:app'),
+        ({"config": {"exposedPorts": ["80:80"]}}, 'write a port as "8080" or 53/udp'),
+        ({"config": {"stopSignal": "TERM"}}, "write a signal as SIGINT, or its number"),
+        ({"output": {"repository": "a/b"}}, "write one name without slashes"),
+        ({"build": {"resources": {"limits": {"memory": "4 GB"}}}}, "write an amount as 2, 500m"),
     ],
 )
 def test_a_pattern_is_told_in_words(

@@ -322,8 +322,8 @@ def test_what_a_pattern_wants_is_told_in_words() -> None:
     with pytest.raises(Terminal) as caught:
         load_file(document(packages=["a b"]), "web.yaml")
     assert caught.value.message == (
-        "web.yaml: spec.packages.0: write an attribute path such as python3Packages.requests; "
-        "openssl^bin,out selects outputs (got 'a b')"
+        "web.yaml: spec.packages.0: write an attribute path such as python3Packages.requests, "
+        "without a version; openssl^bin,out selects outputs (got 'a b')"
     )
 
 

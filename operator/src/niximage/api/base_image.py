@@ -4,7 +4,8 @@ from typing import Annotated, Final, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from niximage.api.base import Model, cel
+from niximage.api.base import Model, cel, worded
+from niximage.api.placement import OBJECT_NAME, OBJECT_NAME_WORDS
 
 _NAME: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 # A first part without dot, colon or `localhost` would be read as a repository of Docker Hub.
@@ -18,13 +19,17 @@ _TAG: Final = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 REGISTRY_REPOSITORY_PATTERN: Final = rf"^{_HOST}(/{_PART})+$"
 IMAGE_PATTERN: Final = rf"^{_HOST}(/{_PART})+(:{_TAG})?@sha256:[0-9a-f]{{64}}$"
 
+_IMAGE_WORDS: Final = (
+    "write the registry's host, the repository and the digest: "
+    "docker.io/library/debian@sha256:… with 64 small hex digits; a tag alone may move"
+)
 _ONE: Final = "set exactly one of niximage and image"
 
 
 class NixImageReference(Model):
     """A NixImage of the same namespace."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=52)]
+    name: Annotated[str, worded(OBJECT_NAME, OBJECT_NAME_WORDS), Field(max_length=52)]
 
 
 class Base(Model):
@@ -39,10 +44,12 @@ class Base(Model):
         description="A NixImage of the same namespace. The image is built anew whenever that one "
         "changes; store paths that it has are not packed again.",
     )
-    image: Annotated[str, Field(pattern=IMAGE_PATTERN, max_length=512)] | None = Field(
-        default=None,
-        description="Any image by its digest: `docker.io/library/debian@sha256:…`. A tag before "
-        "the digest says nothing.",
+    image: Annotated[str, worded(IMAGE_PATTERN, _IMAGE_WORDS), Field(max_length=512)] | None = (
+        Field(
+            default=None,
+            description="Any image by its digest: `docker.io/library/debian@sha256:…`. A tag "
+            "before the digest says nothing.",
+        )
     )
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
-from niximage.api.base import Model, cel, list_map, list_set
+from niximage.api.base import Model, cel, list_map, list_set, worded
 
 FILES_LIMIT: Final = 64
 CONTENT_LIMIT: Final = 64 << 10
@@ -33,7 +33,16 @@ class NixpkgsConfig(Model):
     allow_unfree: bool = Field(default=False, description="Takes packages with unfree licenses.")
     allow_broken: bool = Field(default=False, description="Takes packages marked as broken.")
     permitted_insecure_packages: Annotated[
-        list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._?=-]*$", max_length=128)]],
+        list[
+            Annotated[
+                str,
+                worded(
+                    r"^[A-Za-z0-9][A-Za-z0-9+._?=-]*$",
+                    "write a package's name and version, for example openssl-1.1.1w",
+                ),
+                Field(max_length=128),
+            ]
+        ],
         Field(max_length=64, json_schema_extra=list_set()),
     ] = Field(
         default_factory=list,
@@ -61,7 +70,14 @@ class ImageFile(Model):
         )
     )
 
-    path: Annotated[str, Field(pattern=r"^(/[^/\x00-\x1f\x7f]{1,255})+$", max_length=512)] = Field(
+    path: Annotated[
+        str,
+        worded(
+            r"^(/[^/\x00-\x1f\x7f]{1,255})+$",
+            "write an absolute path without a slash at its end, for example /etc/motd",
+        ),
+        Field(max_length=512),
+    ] = Field(
         description="Where it is in the image: absolute, without a slash at the end. Directories "
         "above it are made where there are none."
     )
@@ -84,7 +100,14 @@ class ImageFile(Model):
     symlink: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=1024)] | None = Field(
         default=None, description="Where a symbolic link leads."
     )
-    mode: Annotated[str, Field(pattern=r"^0?[0-7]{3,4}$", max_length=5)] | None = Field(
+    mode: (
+        Annotated[
+            str,
+            worded(r"^0?[0-7]{3,4}$", 'write the permission bits in octal, for example "0644"'),
+            Field(max_length=5),
+        ]
+        | None
+    ) = Field(
         default=None,
         description='The permission bits in octal, as a string: `"0644"`, which is the default '
         "for files; 0755 for directories.",

@@ -16,11 +16,13 @@ from pydantic import (
 from niximage.api.base import Duration, Model, cel, seconds, worded
 
 OBJECT_NAME: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
+OBJECT_NAME_WORDS: Final = "write an object's name: small letters, digits, '-' and '.'"
 LABEL_VALUE: Final = r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$"
 LABEL_KEY: Final = (
     r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
 )
 QUANTITY: Final = r"^[0-9]{1,12}(\.[0-9]{1,9})?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"
+_QUANTITY_WORDS: Final = "write an amount as 2, 500m, 512Mi or 4Gi"
 
 _UNITS: Final = {
     "": 1.0,
@@ -33,7 +35,7 @@ _BACKOFF_ORDER: Final = "minBackoff must not be longer than maxBackoff"
 
 ObjectName = Annotated[
     str,
-    worded(OBJECT_NAME, "write an object's name: small letters, digits, '-' and '.'"),
+    worded(OBJECT_NAME, OBJECT_NAME_WORDS),
     Field(min_length=1, max_length=253),
 ]
 LabelValue = Annotated[str, Field(pattern=LABEL_VALUE, max_length=63)]
@@ -46,13 +48,17 @@ def _text_of_number(value: Any) -> Any:
 Quantity = Annotated[
     str,
     BeforeValidator(_text_of_number),
-    Field(pattern=QUANTITY, max_length=24),
+    worded(QUANTITY, _QUANTITY_WORDS),
+    Field(max_length=24),
     WithJsonSchema(
         {
             "x-kubernetes-int-or-string": True,
             "minimum": 0,
             "pattern": QUANTITY,
             "maxLength": 24,
+            **cel(
+                (f"type(self) != string || self.matches({json.dumps(QUANTITY)})", _QUANTITY_WORDS)
+            ),
         }
     ),
 ]
@@ -207,7 +213,9 @@ class BuildSettings(Model):
         "comes in its place.",
     )
     priority_class_name: ObjectName | None = None
-    queue_name: Annotated[str, Field(pattern=OBJECT_NAME, max_length=63)] | None = Field(
+    queue_name: (
+        Annotated[str, worded(OBJECT_NAME, OBJECT_NAME_WORDS), Field(max_length=63)] | None
+    ) = Field(
         default=None,
         description="A LocalQueue of Kueue: it then decides when the build starts.",
     )

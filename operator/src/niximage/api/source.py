@@ -52,15 +52,16 @@ SourcePath = Annotated[
         pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$",
         max_length=512,
         description="The file or folder to import, relative to the source's root.",
-        json_schema_extra=cel(("!self.split('/').exists(p, p == '..')", _INSIDE)),
+        json_schema_extra=cel(
+            ("!self.startsWith('/')", "path must be relative to the source's root: no '/' first"),
+            ("!self.split('/').exists(p, p == '..')", _INSIDE),
+        ),
     ),
 ]
 Attribute = Annotated[
     str,
-    Field(
-        pattern=rf"^{ATTRIBUTE_PATTERN}$",
-        max_length=128,
-    ),
+    worded(rf"^{ATTRIBUTE_PATTERN}$", "write an attribute path such as legacyPackages.tools"),
+    Field(max_length=128),
 ]
 _ATTRIBUTE_WORDS: Final = "The attribute of the imported value that holds the packages."
 
@@ -126,7 +127,13 @@ class GitRef(Model):
     branch: RefName | None = None
     tag: RefName | None = None
     name: (
-        Annotated[str, Field(pattern=r"^refs/[A-Za-z0-9_][A-Za-z0-9_./+@-]*$", max_length=255)]
+        Annotated[
+            str,
+            worded(
+                r"^refs/[A-Za-z0-9_][A-Za-z0-9_./+@-]*$", "write a full name: refs/pull/420/head"
+            ),
+            Field(max_length=255),
+        ]
         | None
     ) = Field(default=None, description="A full ref name, for example `refs/pull/420/head`.")
     commit: Commit | None = None

@@ -36,7 +36,8 @@ Package = Annotated[
     str,
     worded(
         PACKAGE_PATTERN,
-        "write an attribute path such as python3Packages.requests; openssl^bin,out selects outputs",
+        "write an attribute path such as python3Packages.requests, without a version; "
+        "openssl^bin,out selects outputs",
     ),
     Field(
         max_length=128,
@@ -45,13 +46,24 @@ Package = Annotated[
     ),
 ]
 Argument = Annotated[str, Field(max_length=4096)]
-AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00-\x1f]*$", max_length=1024)]
+AbsolutePath = Annotated[
+    str,
+    worded(r"^/[^\x00-\x1f]*$", "write an absolute path, for example /srv/data"),
+    Field(max_length=1024),
+]
 
 
 class EnvironmentVariable(Model):
     """One variable of the image's environment."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=255)]
+    name: Annotated[
+        str,
+        worded(
+            r"^[A-Za-z_][A-Za-z0-9_.-]*$",
+            "write a variable's name: letters, digits, '_', '.' and '-', a letter or '_' first",
+        ),
+        Field(max_length=255),
+    ]
     value: Annotated[str, Field(max_length=8192)] = ""
 
 
@@ -71,10 +83,11 @@ class Config(Model):
     user: (
         Annotated[
             str,
-            Field(
-                pattern=r"^([0-9]{1,10}|[a-z_][a-z0-9_-]*)(:([0-9]{1,10}|[a-z_][a-z0-9_-]*))?$",
-                max_length=80,
+            worded(
+                r"^([0-9]{1,10}|[a-z_][a-z0-9_-]*)(:([0-9]{1,10}|[a-z_][a-z0-9_-]*))?$",
+                'write a user as "1000", "1000:1000" or app:app, in small letters',
             ),
+            Field(max_length=80),
         ]
         | None
     ) = Field(
@@ -83,7 +96,13 @@ class Config(Model):
         "/etc/passwd and /etc/group. Kubernetes' `runAsNonRoot` wants a number.",
     )
     exposed_ports: Annotated[
-        list[Annotated[str, Field(pattern=r"^[0-9]{1,5}(/(tcp|udp|sctp))?$", max_length=10)]],
+        list[
+            Annotated[
+                str,
+                worded(r"^[0-9]{1,5}(/(tcp|udp|sctp))?$", 'write a port as "8080" or 53/udp'),
+                Field(max_length=10),
+            ]
+        ],
         Field(max_length=64, json_schema_extra=list_set()),
     ] = Field(default_factory=list)
     volumes: Annotated[
@@ -94,7 +113,14 @@ class Config(Model):
         Field(default_factory=dict)
     )
     stop_signal: (
-        Annotated[str, Field(pattern=r"^(SIG[A-Z0-9+-]{2,12}|[0-9]{1,2})$", max_length=16)] | None
+        Annotated[
+            str,
+            worded(
+                r"^(SIG[A-Z0-9+-]{2,12}|[0-9]{1,2})$", "write a signal as SIGINT, or its number"
+            ),
+            Field(max_length=16),
+        ]
+        | None
     ) = None
     created: Literal["Epoch", "SourceTimestamp"] = Field(
         default="Epoch",
@@ -110,7 +136,12 @@ class Output(Model):
     repository: (
         Annotated[
             str,
-            Field(pattern=r"^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$", min_length=1, max_length=128),
+            worded(
+                r"^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$",
+                "write one name without slashes: small letters, digits, '.', '_' and '-' between; "
+                "the namespace comes before it by itself",
+            ),
+            Field(min_length=1, max_length=128),
         ]
         | None
     ) = Field(
