@@ -98,7 +98,7 @@ def test_what_is_no_package_says_what_it_is(demo_folder: Path) -> None:
     assert error.reason is Reason.PACKAGE_NOT_FOUND
     assert error.message == (
         "3 of 3 packages cannot be used:\n"
-        "tools: it is no package but a set; name one of the packages in it\n"
+        "tools: it is no package but a set; name one of the packages in it: tools.…\n"
         "lib.version: it is no package but a string\n"
         "manual^debug: it has no output debug, only out, doc, dev"
     )
@@ -116,7 +116,7 @@ def test_refused_packages_are_told_with_what_allows_them(demo_folder: Path) -> N
         "marked-broken: marked-broken-0.1 in default.nix:25 is marked as broken;"
         " to allow it, set spec.nixpkgsConfig.allowBroken: true"
     )
-    assert error.hint == "Allow them as said above, or choose other packages"
+    assert error.hint == "Otherwise choose other packages"
 
 
 def test_what_is_allowed_is_taken(demo_folder: Path) -> None:
@@ -215,6 +215,8 @@ def test_a_source_that_does_not_evaluate_is_told_so(
     assert str(tmp_path.parent) not in error.message
     assert "evaluate.nix" not in error.message
     assert said.partition(" ")[0] in error.log_tail
+    assert "evaluate.nix" not in error.log_tail
+    assert ("give all else a default" in error.hint) == ("required argument" in said)
 
 
 def test_a_source_that_is_no_set_is_told_so(tmp_path: Path) -> None:
@@ -228,7 +230,13 @@ def test_a_source_that_is_no_set_is_told_so(tmp_path: Path) -> None:
 def test_a_source_without_default_nix_is_told_so(tmp_path: Path) -> None:
     error = refused(tmp_path, "hello")
     assert error.reason is Reason.INVALID_SOURCE
-    assert "no default.nix" in error.message
+    assert error.message == "the source has no default.nix at its path"
+    (tmp_path / "all.nix").write_text("{ }")
+    assert refused(tmp_path, "hello").message.endswith("at its path; there is all.nix")
+    (tmp_path / "flake.nix").write_text("{ }")
+    error = refused(tmp_path, "hello")
+    assert error.message.endswith("flakes are not read")
+    assert error.hint == "Add a default.nix that evaluates to a set of packages"
 
 
 @pytest.mark.parametrize(
@@ -259,7 +267,7 @@ def test_an_attribute_that_is_not_there_is_told_with_near_names(tmp_path: Path) 
     error = refused(source, "p", attribute="sets.mien")
     assert (error.reason, error.message) == (
         Reason.INVALID_SOURCE,
-        "the source has no attribute 'sets.mien': there is no 'mien'; near names: sets.mine",
+        "source.attr 'sets.mien' leads nowhere: there is no 'mien'; near names: sets.mine",
     )
 
 

@@ -29,12 +29,16 @@ CHANNEL = (
 TROUBLES: dict[str, tuple[Reason, str, *tuple[str, ...]]] = {
     "fien": (NOT_THERE, "there is no 'fien'; near names: fine"),
     "xyzzy": (NOT_THERE, "there is no 'xyzzy'"),
+    "nixpkgs.fine": (NOT_THERE, "there is no 'nixpkgs'; near names: fine"),
     "sets.tools.uper": (NOT_THERE, "there is no 'uper'; near names: sets.tools.upper"),
     "sets.tolls.upper": (NOT_THERE, "there is no 'tolls'; near names: sets.tools"),
     "sets.tools.lowr^out": (NOT_THERE, "there is no 'lowr'; near names: sets.tools.lower"),
     "text.more": (NOT_THERE, "there is no 'more'"),
-    "sets": (NOT_THERE, "it is no package but a set; name one of the packages in it"),
-    "function": (NOT_THERE, "it is no package but a function"),
+    "sets": (NOT_THERE, "it is no package but a set; name one of the packages in it: sets.…"),
+    "function": (
+        NOT_THERE,
+        "it is no package but a function, which makes one: call it in a package set of your own",
+    ),
     "list": (NOT_THERE, "it is no package but a list"),
     "nothing": (NOT_THERE, "it is no package but null"),
     "number": (NOT_THERE, "it is no package but a number"),

@@ -91,11 +91,15 @@ def test_a_source_without_config_has_to_allow_it_itself() -> None:
 
 @pytest.mark.parametrize("wording", [BEFORE, SINCE], ids=["before", "since"])
 def test_what_no_field_allows_is_a_failed_evaluation(wording: str) -> None:
-    platform = "is not available on the requested hostPlatform:\n  hostPlatform.system = x"
+    platform = (
+        "is not available on the requested hostPlatform:\n  hostPlatform.system = "
+        '"aarch64-linux"\n  package.meta.platforms = [\n    "x86_64-linux"\n  ]'
+    )
     assert threw("x", wording.format(why=platform)) == Problem(
         "x",
         Reason.EVALUATION_FAILED,
-        "x-1.0 in /x.nix:1 is not available on the requested hostPlatform",
+        "x-1.0 in /x.nix:1 is not made for aarch64-linux: leave it out, or take that platform out "
+        "of spec.platforms",
     )
 
 

@@ -25,12 +25,20 @@ from niximage.nix.problems import (
     error_of,
     not_found,
     threw,
+    trace,
     type_name,
 )
 from niximage.nix.programs import NixStore, run
 
 EXPRESSION: Final = Path(__file__).with_name("evaluate.nix")
 OUTPUTS_LIMIT: Final = 32  # of one package
+_FILES_SHOWN: Final = 5
+_MEND: Final = "Choose another revision of the source, or mend it"
+_MEND_CALL: Final = (
+    "The source is called with system, config and overlays: give all else a default, or point path "
+    "at a file that needs no more"
+)
+_LACKS_ARGUMENT: Final = re.compile(r"called without required argument")
 
 _STORE_PATH = re.compile(STORE_PATH_PATTERN)
 _OUTPUT_NAME = re.compile(r"^[A-Za-z0-9+._?=-]{1,64}$")
@@ -88,11 +96,7 @@ def evaluate(
             told at once; it took too long.
     """
     if source.is_dir() and not (source / "default.nix").is_file():
-        raise Terminal(
-            Reason.INVALID_SOURCE,
-            "the source has no default.nix at its path",
-            hint="Set the source's path to the Nix file or folder that holds the packages",
-        )
+        raise _no_default(source)
     deadline = time.monotonic() + timeout
     config = config or NixpkgsConfig()
     evaluator = _Evaluator(
@@ -199,8 +203,25 @@ def _check_source(evaluator: _Evaluator, answer: _Answer | _Died) -> None:
     raise Terminal(
         Reason.EVALUATION_FAILED,
         f"the source does not evaluate: {error_message(stderr)}",
-        hint="Choose another revision of the source, or mend it",
-        log_tail=plain_text(stderr, 2048, keep="end"),
+        hint=_MEND_CALL if _LACKS_ARGUMENT.search(stderr) else _MEND,
+        log_tail=trace(stderr),
+    )
+
+
+def _no_default(source: Path) -> Terminal:
+    """The error of a folder that Nix cannot import, with what it has instead."""
+    if (source / "flake.nix").is_file():
+        return Terminal(
+            Reason.INVALID_SOURCE,
+            "the source has a flake.nix at its path, and no default.nix: flakes are not read",
+            hint="Add a default.nix that evaluates to a set of packages",
+        )
+    found = sorted(each.name for each in source.glob("*.nix") if each.is_file())[:_FILES_SHOWN]
+    there = f"; there is {', '.join(found)}" if found else ""
+    return Terminal(
+        Reason.INVALID_SOURCE,
+        f"the source has no default.nix at its path{plain_text(there, 300)}",
+        hint="Set the source's path to the Nix file or folder that holds the packages",
     )
 
 
@@ -208,7 +229,7 @@ def _no_such_attribute(attribute: str, at: Sequence[str], names: Mapping[str, An
     what = absent(attribute, at, names.get(".".join(at), []))
     return Terminal(
         Reason.INVALID_SOURCE,
-        f"the source has no attribute {attribute!r}: {what}",
+        f"source.attr {attribute!r} leads nowhere: {what}",
         hint="Correct the source's attr",
     )
 
@@ -232,7 +253,7 @@ def _judge(
             return not_found(package, at, answer.names.get(".".join(at), []))
         case {"status": "not-a-derivation", "type": kind}:
             what = type_name(str(kind))
-            what += "; name one of the packages in it" if kind == "set" else ""
+            what += f"; name one of the packages in it: {package}.…" if kind == "set" else ""
             return Problem(package, Reason.PACKAGE_NOT_FOUND, f"it is no package but {what}")
         case {"status": "no-such-output", "wrong": list(wrong), "outputs": list(outputs)}:
             there = ", ".join(map(str, outputs))

@@ -7,6 +7,7 @@ users have to mend them. What only the network is to blame for comes last, and i
 
 import difflib
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -26,12 +27,12 @@ _ORDER: Final = (
 _HINTS: Final = {
     Reason.PACKAGE_NOT_FOUND: "Correct spec.packages, or choose a source that has them",
     Reason.EVALUATION_FAILED: "Leave the packages out, or choose another revision of the source",
-    Reason.UNFREE_OR_INSECURE: "Allow them as said above, or choose other packages",
-    Reason.SOURCE_UNAVAILABLE: "It is tried again; check the network, and what the source fetches",
+    Reason.UNFREE_OR_INSECURE: "Otherwise choose other packages",
+    Reason.SOURCE_UNAVAILABLE: "Check the network, and what the source fetches",
 }
 # What Nix calls the types of values, where users may not know the word.
 _TYPES: Final = {
-    "lambda": "a function",
+    "lambda": "a function, which makes one: call it in a package set of your own",
     "null": "null",
     "int": "a number",
     "float": "a number",
@@ -53,6 +54,11 @@ _ALLOWED_BY: Final = (
     (re.compile(r"is marked as broken|^- broken:", re.MULTILINE), "allowBroken: true"),
     (re.compile(r"is marked as insecure"), "permittedInsecurePackages: [{name}]"),
 )
+# What no field allows, for there is nothing that could run.
+_OTHER_PLATFORM: Final = re.compile(
+    r"(?P<name>\S+) in (?P<where>\S+) is not available on the requested hostPlatform"
+)
+_SYSTEM: Final = re.compile(r"hostPlatform\.(?:system|config) = \"(?P<system>[^\"]{1,64})\"")
 _UNREACHABLE = re.compile(r"unable to download '(?!file:)")
 # Nix's words about settings that nobody has here, and what they mean instead.
 _OUR_WORDS: Final = (
@@ -82,6 +88,7 @@ _ERROR_LINE = re.compile(r"^\s*error:\s?(?P<rest>.*)$")
 _LEFT_OUT = re.compile(
     r"^\((use '--show-trace'|stack trace truncated)|^\s*\d*\|( |$)|^\s*at \S*evaluate\.nix:"
 )
+_OURS: Final = re.compile(r"/evaluate\.nix:|^\s*\((?:stack trace truncated|use '--show-trace')")
 _BLANK_LINES = re.compile(r"\n{2,}")
 
 
@@ -137,8 +144,11 @@ def absent(path: str, at: Sequence[str], names: Iterable[str]) -> str:
         at: the parts that are there, and hold sets.
         names: what is there in the place of the next part.
     """
-    name = path.split(".")[len(at)]
+    names = list(names)
+    name, *rest = path.split(".")[len(at) :]
     near = [".".join([*at, each]) for each in near_names(name, names)]
+    if not near and rest and rest[0] in names:  # `nixpkgs.hello`, as other tools have it
+        near = [".".join([*at, *rest])]
     return f"there is no {name!r}" + (f"; near names: {', '.join(near)}" if near else "")
 
 
@@ -159,6 +169,13 @@ def threw(package: str, stderr: str, *, takes_config: bool = True) -> Problem:
     why = found["why"].removesuffix(", refusing to evaluate.").rstrip(":")
     text = f"{found['name']} in {found['where']} {why}"
     field = next((field for sign, field in _ALLOWED_BY if sign.search(why)), None)
+    if (made_for := _OTHER_PLATFORM.match(text)) is not None:
+        said = _SYSTEM.search(message)
+        system = said["system"] if said is not None else "this platform"
+        text = (
+            f"{made_for['name']} in {made_for['where']} is not made for {system}: leave it out, or "
+            "take that platform out of spec.platforms"
+        )
     if field is None:
         return Problem(package, Reason.EVALUATION_FAILED, text)
     if takes_config:
@@ -194,6 +211,13 @@ def error_message(stderr: str) -> str:
         if found := theirs.search(text):
             text = text.replace(found[0], ours.format(name=found["name"]))
     return plain_text(text, MESSAGE_LIMIT)
+
+
+def trace(stderr: str) -> str:
+    """What Nix printed, without what is about our own expression, bounded."""
+    paragraphs = plain_text(stderr, 1 << 20, keep="end").split("\n\n")
+    theirs = [each for each in paragraphs if not _OURS.search(each)]
+    return plain_text(textwrap.dedent("\n\n".join(theirs)), 2048, keep="end")
 
 
 def type_name(kind: str) -> str:
