@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ _FLAGS = (
     *("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false", "-ldflags"),
     " ".join(["-s -w", *(f"-X {name}={value}" for name, value in _STAMPS.items())]),
 )
+_SILENCE_SECONDS = 60  # a first build takes minutes; who waits sees that it goes on
 
 
 @dataclass(frozen=True)
@@ -106,14 +108,38 @@ COMPONENTS = (*_KUBERNETES_PROGRAMS, "etcd")
 
 def binaries_folder(names: Collection[str] = ()) -> Path:
     """The folder that holds these programs, all when none is named; builds those it lacks."""
-    folder = cache_folder() / recipe_digest() / "bin"
-    names = names or PROGRAMS.keys()
-    if _missing(names, folder):
+    folder = _folder()
+    if lacking(names):
         with locked("build"):
             # another process may have built some while this one waited
-            if missing := _missing(names, folder):
-                _build(missing, folder)
+            if programs := lacking(names):
+                _build(programs, folder)
     return folder
+
+
+def lacking(names: Collection[str] = ()) -> list[Program]:
+    """Those of these programs, all when none is named, that have to be built."""
+    folder = _folder()
+    return [PROGRAMS[name] for name in names or PROGRAMS if not (folder / name).exists()]
+
+
+def obstacle() -> str | None:
+    """Why programs cannot be built with this machine's Go; None when they can."""
+    wanted = _go_version((HERE / "go.mod").read_text())
+    hint = f"version {wanted[0]}.{wanted[1]} or newer is needed, see https://go.dev/dl"
+    program = shutil.which("go")
+    if program is None:
+        return f"Go is not installed, or not in PATH: {hint}"
+    # here, where a Go that can get a newer one for itself does so, as in the build
+    done = subprocess.run(
+        [program, "version"], cwd=HERE, capture_output=True, text=True, timeout=600, check=False
+    )
+    if done.returncode:
+        return f"{program} does not work: {done.stderr.strip()}; {hint}"
+    found = _go_version(done.stdout)
+    if found < wanted:
+        return f"Go is too old: {program} is {found[0]}.{found[1]}; {hint}"
+    return None
 
 
 def recipe_digest() -> str:
@@ -124,13 +150,19 @@ def recipe_digest() -> str:
     return digest(*pins, *sources, *_FLAGS)
 
 
-def _missing(names: Collection[str], folder: Path) -> list[Program]:
-    return [PROGRAMS[name] for name in names if not (folder / name).exists()]
+def _folder() -> Path:
+    return cache_folder() / recipe_digest() / "bin"
+
+
+def _go_version(text: str) -> tuple[int, int]:
+    """Of what go.mod and `go version` say: `go 1.26.0`, `go version go1.26.8 linux/amd64`."""
+    found = re.search(r"^go (?:version go)?(\d+)\.(\d+)", text, re.MULTILINE)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _build(programs: Sequence[Program], folder: Path) -> None:
-    if shutil.which("go") is None:
-        raise ClusterError("Go is not installed, or not in PATH: version 1.26 or newer is needed")
+    if found := obstacle():
+        raise ClusterError(found)
     folder.mkdir(parents=True, exist_ok=True)
     with (
         step(f"building {len(programs)} programs from Go modules (some minutes, once)"),
@@ -149,6 +181,7 @@ def _compile(programs: Sequence[Program], module: Path, target: Path) -> None:
     """Build programs of one module: by one command, which keeps all processors busy."""
     names = {program.package: program.name for program in programs}
     said: list[str] = []
+    spoke = began = time.monotonic()
     with subprocess.Popen(
         ["go", "build", "-v", *_FLAGS, "-o", f"{target}/", *names],
         cwd=module,
@@ -158,9 +191,12 @@ def _compile(programs: Sequence[Program], module: Path, target: Path) -> None:
     ) as process:
         for line in process.stderr or ():
             said.append(line)
-            # it names each package when it is compiled, those of main at last
-            if name := names.get(line.strip()):
+            # it names each module that is fetched, and each package when it is compiled
+            if name := names.get(line.strip()):  # a program's own is its last one
                 say(f"    {name}")
+            elif time.monotonic() - spoke > _SILENCE_SECONDS:
+                spoke = time.monotonic()
+                say(f"    {(spoke - began) / 60:.0f} min: {line.strip()}")
     if process.returncode:
         raise ClusterError(f"`go build` failed in {module}\n{last_lines(''.join(said))}")
 

@@ -20,6 +20,7 @@ import network
 import packages
 import processes
 import readiness
+import requirements
 from cache import digest, locked
 from components import Component
 from console import ClusterError, say, step
@@ -116,9 +117,9 @@ def _stays_healthy(instance: Instance) -> bool:
 
 
 def _start(state: Path, mode: Mode) -> Instance:
-    if mode == "node" and os.geteuid() != 0:
-        raise ClusterError("a node needs root; --mode control-plane does not")
-    packages.install(packages.NODE if mode == "node" else packages.CONTROL_PLANE)
+    wanted = packages.NODE if mode == "node" else packages.CONTROL_PLANE
+    requirements.check(wanted, binaries.COMPONENTS, pods=mode == "node")
+    packages.install(wanted)
     programs = binaries.binaries_folder(binaries.COMPONENTS)
     archive = containers.base_image_archive() if mode == "node" else None
     instance = instances.allocate(state, mode, programs)

@@ -38,20 +38,29 @@ NODE = (
 
 def install(packages: Sequence[DebianPackage]) -> None:
     """Install with apt-get what is missing; nothing happens when all is there."""
-    missing = [package.name for package in packages if not _is_installed(package)]
-    if not missing:
-        return
-    names = " ".join(missing)
-    if shutil.which("apt-get") is None:
-        raise ClusterError(f"these are missing, and there is no apt-get to install them: {names}")
-    if os.geteuid() != 0:
-        raise ClusterError(f"these are missing; run as root, or: apt-get install {names}")
-    with step(f"installing Debian packages: {names}"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        run(["apt-get", "update"], environment=environment)
-        # --no-remove: never replace a container runtime that somebody installed on purpose
-        install = ["apt-get", "install", "--yes", "--no-install-recommends", "--no-remove"]
-        run([*install, *missing], environment=environment)
+    if obstacle := obstacle_to(packages):
+        raise ClusterError(obstacle)
+    if names := _missing(packages):
+        with step(f"installing Debian packages: {' '.join(names)}"):
+            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            run(["apt-get", "update"], environment=environment)
+            # --no-remove: never replace a container runtime that somebody installed on purpose
+            install = ["apt-get", "install", "--yes", "--no-install-recommends", "--no-remove"]
+            run([*install, *names], environment=environment)
+
+
+def obstacle_to(packages: Sequence[DebianPackage]) -> str | None:
+    """Why those that are missing cannot be installed here; None when they can, or all are there."""
+    names = " ".join(_missing(packages))
+    if names and shutil.which("apt-get") is None:
+        return f"these are missing, and there is no apt-get to install them: {names}"
+    if names and os.geteuid() != 0:
+        return f"these are missing; run as root, or: apt-get install {names}"
+    return None
+
+
+def _missing(packages: Sequence[DebianPackage]) -> list[str]:
+    return [package.name for package in packages if not _is_installed(package)]
 
 
 def _is_installed(package: DebianPackage) -> bool:

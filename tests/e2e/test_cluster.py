@@ -166,6 +166,27 @@ def test_down_leaves_a_folder_alone_that_holds_no_cluster(tmp_path: Path) -> Non
 
 
 @needs_root
+def test_a_machine_hears_of_all_that_it_lacks_before_anything_is_done(tmp_path: Path) -> None:
+    (cache := tmp_path / "cache").mkdir()
+    (programs := tmp_path / "programs").mkdir()
+    (programs / "python3").symlink_to(sys.executable)
+    up = "mount -t tmpfs -o size=1m none $XDG_CACHE_HOME; exec python3 $0 up --state $1"
+    done = subprocess.run(
+        ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", f"/bin/{up}", CLUSTER, tmp_path / "state"],
+        env={"PATH": str(programs), "XDG_CACHE_HOME": str(cache)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    first, *lacks = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert first == "error: this machine lacks something; nothing was changed on it:"
+    assert any("Go is not installed" in each for each in lacks)
+    assert any("too little disk" in each and "0.0 GiB are free" in each for each in lacks)
+    assert not (tmp_path / "state").exists()
+
+
+@needs_root
 def test_a_node_runs_pods_and_goes_without_a_trace(state: Path) -> None:
     namespaces_before = network_namespaces()
     cluster("up", "--state", state)
