@@ -1,5 +1,6 @@
 """The program before it does anything: quick, and by the name that it was called by."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from niximage.cli.program import program_name
 from niximage.errors import Reason, Terminal
 
 HEAVY: Final = {"aiohttp", "google", "kubernetes", "pydantic", "rich", "yaml", "zstandard"}
+WIDTH: Final = 78  # of text, on a terminal of 80
 _LIST_MODULES: Final = """
 import sys
 from niximage.cli import main
@@ -44,6 +46,29 @@ def test_help_lists_commands_by_what_they_are_about() -> None:
     places = [text.index(title) for title in ("NixImages in a cluster:", "Operation:")]
     assert places[0] < text.index("  reconcile ") < places[1] < text.index("  serve ")
     assert "builder" not in text
+
+
+def test_help_says_all_of_what_a_command_is_for_on_one_line() -> None:
+    lines = CliRunner().invoke(app, ["--help"], terminal_width=WIDTH).stdout.splitlines()[1:]
+    assert [line for line in lines if line.endswith("...")] == []
+    assert max(map(len, lines)) < 80
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("status", "  NAME  The NixImage.  [required]"),
+        ("status", "  -o, --output <json>        json for one document."),
+        ("build", "  -f, --file FILE                 A NixImage, as YAML."),
+        ("build", "  --source FOLDER                 A folder to take packages from, instead of"),
+        ("build", "  --platform PLATFORM             What to build for: linux/amd64 or"),
+        ("diff", "Usage: niximage diff [OPTIONS] {IMAGE} [OTHER]"),
+    ],
+)
+def test_help_names_what_an_option_takes_and_no_type_of_python(command: str, line: str) -> None:
+    text = CliRunner().invoke(app, [command, "--help"], terminal_width=WIDTH).stdout
+    assert line in text.splitlines()
+    assert "str" not in re.findall(r"\w+", text)
 
 
 def test_the_version_is_told() -> None:

@@ -15,7 +15,7 @@ from niximage.cli.options import (
     OptionalBucket,
 )
 
-app: Final = typer.Typer(
+app: Final = program.Program(
     name="niximage",
     cls=program.Panels,
     no_args_is_help=True,
@@ -75,7 +75,7 @@ def crds(
         Path | None, typer.Option(help="Fail unless the files in this folder are up to date.")
     ] = None,
 ) -> None:
-    """Print the CustomResourceDefinitions: `niximage crds | kubectl apply -f -`."""
+    """Print the CustomResourceDefinitions, for `kubectl apply -f -`."""
     from niximage.cli import crds as command
 
     with told():
@@ -105,7 +105,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete from a bucket what no NixImage, no tag and no running build needs.
+    """Delete from a bucket what no NixImage, tag or build needs.
 
     Safe at any time, beside builds and pulls, and safe to interrupt.
     """
@@ -117,9 +117,12 @@ def gc(
 
 @app.command(rich_help_panel=LOCALLY)
 def attach(
-    image: Annotated[str, typer.Argument(help="NAMESPACE/NAME@sha256:… or NAMESPACE/NAME:TAG.")],
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="NAMESPACE/NAME@sha256:… or NAMESPACE/NAME:TAG.")
+    ],
     files: Annotated[
-        list[Path], typer.Argument(exists=True, dir_okay=False, help="What to attach.")
+        list[Path],
+        typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="What to attach."),
     ],
     *,
     artifact_type: Annotated[
@@ -129,12 +132,13 @@ def attach(
         str | None, typer.Option(help="What each file is, where that is another media type.")
     ] = None,
     annotation: Annotated[
-        list[str] | None, typer.Option(help="What else to say: KEY=VALUE. May be repeated.")
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="What else to say. May be repeated."),
     ] = None,
     bucket: OptionalBucket = "",
     as_json: AsJson = False,
 ) -> None:
-    """Attach an artifact to an image: an SBOM, a signature, any file.
+    """Attach an SBOM, a signature or any file to an image.
 
     Clients find it by the referrers API, or by the tag sha256-….
     """

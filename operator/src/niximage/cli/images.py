@@ -147,7 +147,7 @@ def build(
     as_json: AsJson = False,
     around: Surroundings,
 ) -> None:
-    """Build an image on this machine: what the operator does, without a cluster.
+    """Build an image on this machine, as the operator does.
 
     Progress goes to standard error. The exit code is 65 where the input is at fault, and 75
     where another try may help.
@@ -197,7 +197,7 @@ def tag(
     credentials: CredentialsFolder = None,
     allow_file: AllowFile = False,
 ) -> None:
-    """Print the name that an image gets from its inputs alone, before it is built.
+    """Print the name that an image will have, before it is built.
 
     Each image has its input hash as a tag. With a source that is pinned, a manifest can name
     the image beside the NixImage that makes it.
@@ -231,6 +231,7 @@ def lock(
         typer.Option(
             "--file",
             "-f",
+            metavar="FILE",
             exists=True,
             dir_okay=False,
             help="YAML with NixImages, perhaps among other objects. May be repeated.",
@@ -268,7 +269,7 @@ def lock(
     around: Surroundings,
     where: Where,
 ) -> None:
-    """Pin the sources of NixImages in files: channels and branches become commits.
+    """Pin sources in files: channels and branches become commits.
 
     Comments and order stay as they are; what the source was before stands in a comment beside
     the commit, so that --update finds a newer one.

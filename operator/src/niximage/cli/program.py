@@ -1,22 +1,60 @@
 """What the program is called, and how it begins: by itself, or as kubectl's plugin."""
 
 import os
+import re
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
+from typer.models import CommandFunctionType
 
 PLUGIN: Final = "kubectl-niximage"
 COMPLETE: Final = "_NIXIMAGE_COMPLETE"
+_TYPE: Final = re.compile(r" <([^|>]+)>$")  # of Python, as typer shows it; choices have a |
+_PATHS: Final = {"file": "FILE", "dir": "FOLDER"}
 _NO_FILES: Final = ":4"  # cobra's ShellCompDirectiveNoFileComp, which ends what kubectl reads
 
 
 def program_name() -> str:
     """How the user called this program: `niximage`, or `kubectl niximage`."""
     return "kubectl niximage" if Path(sys.argv[0]).stem == PLUGIN else "niximage"
+
+
+class Program(typer.Typer):
+    """A program whose commands explain themselves in words of the command line."""
+
+    def command(
+        self, *arguments: Any, **settings: Any
+    ) -> Callable[[CommandFunctionType], CommandFunctionType]:
+        """A command, as typer's."""
+        return super().command(*arguments, **{"cls": Command, **settings})
+
+
+class Command(TyperCommand):
+    """Shows what an option takes by a name for it, `--file FILE`, not by its type in Python."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the lists of arguments and options."""
+        for title, kind in (("Arguments", "argument"), ("Options", "option")):
+            shown = [each for each in self.get_params(ctx) if each.param_type_name == kind]
+            if rows := [_row(each, ctx) for each in shown if not getattr(each, "hidden", False)]:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+def _row(parameter: Any, ctx: Any) -> tuple[str, str]:
+    """An argument's or option's line of help: its names and what it takes, and what it is for."""
+    names, text = parameter.get_help_record(ctx)
+    if found := _TYPE.search(names):
+        taken = _PATHS.get(found[1]) or parameter.name.rpartition("_")[2].upper()
+        names = names[: found.start()]
+        if parameter.param_type_name == "option":
+            names += f" {taken}"
+    return names.replace(" <|", " <"), re.sub(r"default: \((.+)\)", r"default: \1", text)
 
 
 class Panels(TyperGroup):

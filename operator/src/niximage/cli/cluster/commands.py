@@ -49,7 +49,7 @@ def list_images(
 
 @grouped
 def status(*, name: Name, where: Where, output: AsDocument = Document.TEXT) -> None:
-    """Show one NixImage: conditions, layers, a running build, why the last one failed."""
+    """Show one NixImage: conditions, image, build, and why it failed."""
     from niximage.cli.cluster import reading
 
     with told():
@@ -143,7 +143,10 @@ def resume(
 
 @grouped
 def cancel(*, names: Names, where: Where) -> None:
-    """Stop running builds, and suspend their NixImages so that none starts again."""
+    """Stop running builds, and suspend their NixImages.
+
+    Without the latter the operator would start them again.
+    """
     from niximage.cli.cluster import actions
 
     with told():

@@ -77,7 +77,7 @@ def tree(
     ] = False,
     output: AsDocument = Document.TEXT,
 ) -> None:
-    """Show the closure of an image: its packages and what they need, with sizes."""
+    """Show an image's packages and what they need, with sizes."""
     from niximage.cli.contents import tree as command
 
     places = places_of(source)
@@ -100,7 +100,7 @@ def why(
     ] = False,
     output: AsDocument = Document.TEXT,
 ) -> None:
-    """Show which package brings something into an image, by the shortest way."""
+    """Show which package brings something into an image."""
     from niximage.cli.contents import why as command
 
     places = places_of(source)
@@ -116,7 +116,7 @@ def diff(
     other: Annotated[
         str,
         typer.Argument(
-            metavar="[OTHER]",
+            metavar="OTHER",
             help="The image after; without it, the last two of the NixImage.",
             autocompletion=complete_name,
             show_default=False,
@@ -126,7 +126,7 @@ def diff(
     source: From,
     output: AsDocument = Document.TEXT,
 ) -> None:
-    """Show what changes between two images: packages, versions, sizes, and what a pull costs."""
+    """Show what changes between two images, and what a pull costs."""
     from niximage.cli.contents import diff as command
 
     places = places_of(source)
@@ -150,7 +150,7 @@ def export(
     where: Where,
     source: From,
 ) -> None:
-    """Write an image from the registry to a file that docker and podman load."""
+    """Write an image to a file that docker and podman load."""
     from niximage.cli.contents import export as command
 
     places = places_of(source)
