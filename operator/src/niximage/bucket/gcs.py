@@ -275,7 +275,7 @@ class GcsStore:
                     f"{self._account()}; for readers roles/storage.objectViewer is enough"
                 )
             case 429:
-                return "The bucket is asked too often; it is tried again"
+                return "The bucket is asked too often"
             case _:
                 return ""
 

@@ -159,7 +159,7 @@ def add_referrer(store: ObjectStore, repository: str, manifest: bytes) -> Referr
     raise Retryable(
         Reason.BUCKET_UNAVAILABLE,
         f"the referrers of {references.subject.digest} in {repository} keep being changed",
-        hint="It is tried again",
+        hint="Attach to one image one by one",
     )
 
 

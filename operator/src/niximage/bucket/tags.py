@@ -74,7 +74,7 @@ def move_tag(
     raise Retryable(
         Reason.BUCKET_UNAVAILABLE,
         f"the tag {tag} of {repository} in {store.url} keeps being moved by others",
-        hint="It is tried again",
+        hint="Let one NixImage or one command have it",
     )
 
 

@@ -164,7 +164,7 @@ class _Skopeo:
             raise Retryable(
                 Reason.SOURCE_UNAVAILABLE,
                 f"the base {self.name} did not arrive in time",
-                hint="It is tried again; check the registry, and the network between",
+                hint="Check the registry, and the network between",
             ) from None
         except OSError as error:
             raise Retryable(
@@ -224,7 +224,7 @@ def _failure(name: str, complaint: str) -> NixImageError:
     return Retryable(
         Reason.SOURCE_UNAVAILABLE,
         f"the base {name} cannot be fetched: {said}",
-        hint="It is tried again; check the registry, and the network between",
+        hint="Check the registry, and the network between",
     )
 
 

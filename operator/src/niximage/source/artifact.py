@@ -114,7 +114,7 @@ async def _download_once(
         raise Retryable(
             Reason.HASH_MISMATCH,
             f"the artifact at {shown_url(source.url)} has the digest {found}, not {source.digest}",
-            hint="It is tried again, with the digest that the object of Flux has then",
+            hint="The next try takes the digest that the object of Flux has then",
         )
 
 
@@ -211,7 +211,7 @@ def _unavailable(source: PinnedSource, what: str) -> Retryable:
     return Retryable(
         Reason.SOURCE_UNAVAILABLE,
         f"the artifact at {shown_url(source.url)} cannot be downloaded: {what}",
-        hint="It is tried again; can pods of this namespace reach Flux's source-controller?",
+        hint="Can pods of this namespace reach Flux's source-controller?",
     )
 
 

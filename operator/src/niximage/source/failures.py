@@ -83,7 +83,7 @@ def failure(url: str, complaint: str, secret: str = "") -> NixImageError:
         return Retryable(
             Reason.SOURCE_UNAVAILABLE,
             f"{shown} cannot be reached: {said}",
-            hint="It is tried again; check the host, and the network between",
+            hint="Check the host, and the network between",
         )
     if _REFUSED.search(complaint):
         return Terminal(
@@ -113,7 +113,7 @@ def failure(url: str, complaint: str, secret: str = "") -> NixImageError:
     return Retryable(
         Reason.SOURCE_UNAVAILABLE,
         f"git failed on {shown}: {said}",
-        hint="It is tried again",
+        hint="See what `git ls-remote` says of it",
     )
 
 
@@ -155,7 +155,7 @@ def timed_out(url: str, timeout: float) -> Retryable:
     return Retryable(
         Reason.SOURCE_UNAVAILABLE,
         f"{shown_url(url)} did not answer within {timeout:g} s",
-        hint="It is tried again; check the host, and the network between",
+        hint="Check the host, and the network between",
     )
 
 
