@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from niximage.cli.crds import run
+from niximage.cli.operation.crds import run
 from niximage.errors import Terminal
 
 

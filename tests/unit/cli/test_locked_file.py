@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from niximage.cli.locked_file import Lock, Moving, images_in, lock_text
+from niximage.cli.local.locked_file import Lock, Moving, images_in, lock_text
 from niximage.errors import Terminal
 
 COMMIT = "c0ffee00" * 5

@@ -1,16 +1,15 @@
-"""The commands.
+"""The commands, a folder for each part of the program's help.
 
-- `app`       the commands' names, options and help
-- `failure`   errors as text and exit codes
-- `program`   what it is called, and how it begins
-- `cluster`   the commands about NixImages in a cluster: `kubectl niximage`
-- `contents`  the commands about what is in an image
-- `groups`    options that several commands share
-- `crds`, `build`, `plan`, `lock`   what the larger commands do
-- `locked_file`  changes to files of users
-- `wanted`    what to build, as options say it
-- `progress`  what is seen of a build while it runs
-- `report`    what came of it
+- `cluster/`    NixImages in a cluster: `kubectl niximage`
+- `contents/`   what is in an image
+- `local/`      images without a cluster
+- `operation/`  what runs in a cluster, and what its admin runs
+
+In each, `commands` has the names, options and help, quick to import; what they do is beside it.
+
+- `app`, `program`   all of them as one program, and how it begins
+- `options`, `groups`, `duration`   what several commands take
+- `tables`, `failure`   how they answer: tables, errors, exit codes
 """
 
 from niximage.cli.app import complete, main

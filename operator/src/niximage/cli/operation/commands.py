@@ -1,17 +1,18 @@
-"""`niximage operator` and `niximage serve`: what runs for ever."""
+"""The commands of those who run all this: their names, options and help."""
 
 import asyncio
 import enum
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from niximage.cli.failure import told
-from niximage.cli.logs import LogFormat, log_to_stderr
+from niximage.cli.operation.logs import LogFormat, log_to_stderr
 from niximage.cli.options import (
     NIXPKGS,
+    AsJson,
     Bucket,
     LocalBuilds,
     LocalBuildsOption,
@@ -20,6 +21,18 @@ from niximage.cli.options import (
     PublicKeys,
     Substituters,
 )
+
+PANEL: Final = "Operation"
+builder: Final = typer.Typer(
+    help="The steps of a build Job; the operator starts them.", hidden=True
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to a program."""
+    for command in (operator, serve, crds, gc):
+        app.command(rich_help_panel=PANEL)(command)
+    app.add_typer(builder, name="builder")
 
 
 class Auth(enum.StrEnum):
@@ -270,7 +283,7 @@ def serve(
     ] = True,
 ) -> None:
     """Serve a bucket as a read-only registry; see docs/gateway.md."""
-    from niximage.cli import serve as command
+    from niximage.cli.operation import serve as command
     from niximage.gateway import Limits, Options
 
     log_to_stderr()
@@ -292,3 +305,75 @@ def serve(
             token_key=token_key,
             access_log=access_log,
         )
+
+
+def crds(
+    *,
+    write: Annotated[
+        Path | None, typer.Option(help="Write the files into this folder instead.")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="Fail unless the files in this folder are up to date.")
+    ] = None,
+) -> None:
+    """Print the CustomResourceDefinitions, for `kubectl apply -f -`."""
+    from niximage.cli.operation import crds as command
+
+    with told():
+        command.run(write=write, check=check)
+
+
+def gc(
+    *,
+    bucket: Bucket,
+    grace: Annotated[
+        str,
+        typer.Option(
+            help="How long what is not needed stays, at least 1h; give it to this command as "
+            "often as that."
+        ),
+    ] = "24h",
+    roots: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            help="A file with the digests of images that must stay, instead of asking the "
+            "cluster: any text with sha256:… in it, such as NixImages as JSON. An empty file "
+            "leaves only what tags name.",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete from a bucket what no NixImage, tag or build needs.
+
+    Safe at any time, beside builds and pulls, and safe to interrupt.
+    """
+    from niximage.cli.operation import gc as command
+
+    with told():
+        command.run(bucket, roots=roots, grace=grace, dry_run=dry_run, as_json=as_json)
+
+
+@builder.command("fetch")
+def builder_fetch() -> None:
+    """Fetch what takes credentials or a volume; evaluates nothing."""
+    from niximage.builder.steps import fetch_step
+
+    raise typer.Exit(fetch_step())
+
+
+@builder.command("build")
+def builder_build() -> None:
+    """Fetch, evaluate, realise; runs what tenants wrote, without credentials."""
+    from niximage.builder.steps import build_step
+
+    raise typer.Exit(build_step())
+
+
+@builder.command("publish")
+def builder_publish() -> None:
+    """Plan, pack what is missing, upload, report."""
+    from niximage.builder.steps import publish_step
+
+    raise typer.Exit(publish_step())

@@ -5,7 +5,7 @@ import json
 import typer
 
 from niximage.api.build import input_hash
-from niximage.cli.wanted import Options, wanted
+from niximage.cli.local.wanted import Options, wanted
 from niximage.source.failures import shown_url
 
 

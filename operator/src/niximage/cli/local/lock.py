@@ -13,13 +13,13 @@ from niximage.api.image import NixImage
 from niximage.api.source import GitRef, NixpkgsSource, Source
 from niximage.builder.local import build_image
 from niximage.builder.local_build import LocalBuild
-from niximage.cli.build import opened
 from niximage.cli.cluster.connect import in_cluster
 from niximage.cli.cluster.facts import Facts
 from niximage.cli.cluster.options import Where
-from niximage.cli.locked_file import ImageInFile, Lock, Moving, images_in, lock_text
-from niximage.cli.progress import watching
-from niximage.cli.wanted import RESOLVE_TIMEOUT, Options, source_credentials, with_base
+from niximage.cli.local.build import opened
+from niximage.cli.local.locked_file import ImageInFile, Lock, Moving, images_in, lock_text
+from niximage.cli.local.progress import watching
+from niximage.cli.local.wanted import RESOLVE_TIMEOUT, Options, source_credentials, with_base
 from niximage.errors import Reason, Terminal
 from niximage.nix.nar_hash import nar_hash
 from niximage.source.fetch import fetch

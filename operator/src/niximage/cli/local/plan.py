@@ -11,9 +11,9 @@ from rich.text import Text
 from niximage.builder.local import plan_image
 from niximage.builder.prepare import PreparedImage
 from niximage.builder.progress import size
-from niximage.cli.build import opened, without_caches_told
-from niximage.cli.progress import watching
-from niximage.cli.wanted import Options, wanted
+from niximage.cli.local.build import opened, without_caches_told
+from niximage.cli.local.progress import watching
+from niximage.cli.local.wanted import Options, wanted
 from niximage.image.closure import store_path_name
 from niximage.image.root import Root
 

@@ -11,7 +11,7 @@ from niximage.bucket import keys
 from niximage.bucket.artifacts import attach
 from niximage.bucket.images import resolve_tag
 from niximage.bucket.store import ObjectStore
-from niximage.cli.build import opened
+from niximage.cli.local.build import opened
 from niximage.errors import Reason, Terminal
 
 _MEDIA_TYPE: Final = re.compile(

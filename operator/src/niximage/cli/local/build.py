@@ -14,9 +14,9 @@ from niximage.bucket.store import ObjectStore
 from niximage.builder.export import check_output, export_image, parse_output
 from niximage.builder.local import build_image
 from niximage.builder.progress import timed
-from niximage.cli.progress import watching
-from niximage.cli.report import document, summary
-from niximage.cli.wanted import Options, default_bucket, wanted
+from niximage.cli.local.progress import watching
+from niximage.cli.local.report import document, summary
+from niximage.cli.local.wanted import Options, default_bucket, wanted
 from niximage.errors import Reason, Retryable, Terminal
 from niximage.source.failures import shown_url
 

@@ -1,9 +1,9 @@
-"""`niximage build`, `plan`, `tag` and `lock`: images and their files, without a cluster."""
+"""The commands about images without a cluster: their names, options and help."""
 
 import enum
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -24,7 +24,9 @@ from niximage.cli.options import (
 )
 
 if TYPE_CHECKING:  # help is to come at once
-    from niximage.cli.wanted import Options
+    from niximage.cli.local.wanted import Options
+
+PANEL: Final = "Images without a cluster"
 
 File = Annotated[
     Path | None,
@@ -108,7 +110,7 @@ class Surroundings:
 
 def options(contents: Contents, around: Surroundings) -> "Options":
     """The two groups of options as the commands take them."""
-    from niximage.cli.wanted import Options
+    from niximage.cli.local.wanted import Options
 
     return Options(
         file=contents.file,
@@ -128,6 +130,12 @@ def options(contents: Contents, around: Surroundings) -> "Options":
         credentials=around.credentials,
         popularity_url=around.popularity_url,
     )
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to a program."""
+    for command in (build, plan, tag, lock, attach):
+        app.command(rich_help_panel=PANEL)(command)
 
 
 @grouped
@@ -152,7 +160,7 @@ def build(
     Progress goes to standard error. The exit code is 65 where the input is at fault, and 75
     where another try may help.
     """
-    from niximage.cli import build as command
+    from niximage.cli.local import build as command
 
     with told():
         given = options(contents, around)
@@ -172,7 +180,7 @@ def plan(
     What a binary cache has is not even downloaded: the plan takes its description alone. Other
     packages are built.
     """
-    from niximage.cli import plan as command
+    from niximage.cli.local import plan as command
 
     with told():
         command.run(options(contents, around), bucket=bucket, as_json=as_json)
@@ -202,7 +210,7 @@ def tag(
     Each image has its input hash as a tag. With a source that is pinned, a manifest can name
     the image beside the NixImage that makes it.
     """
-    from niximage.cli import tag as command
+    from niximage.cli.local import tag as command
 
     around = Surroundings(
         nixpkgs_url=nixpkgs_url,
@@ -274,7 +282,7 @@ def lock(
     Comments and order stay as they are; what the source was before stands in a comment beside
     the commit, so that --update finds a newer one.
     """
-    from niximage.cli import lock as command
+    from niximage.cli.local import lock as command
 
     with told():
         command.run(
@@ -283,4 +291,44 @@ def lock(
             where,
             how=command.How(update, check, nar_hash, digest.value if digest else ""),
             bucket=bucket,
+        )
+
+
+def attach(
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="NAMESPACE/NAME@sha256:… or NAMESPACE/NAME:TAG.")
+    ],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="What to attach."),
+    ],
+    *,
+    artifact_type: Annotated[
+        str, typer.Option("--type", help="What it is, as a media type: application/spdx+json.")
+    ],
+    file_type: Annotated[
+        str | None, typer.Option(help="What each file is, where that is another media type.")
+    ] = None,
+    annotation: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="What else to say. May be repeated."),
+    ] = None,
+    bucket: OptionalBucket = "",
+    as_json: AsJson = False,
+) -> None:
+    """Attach an SBOM, a signature or any file to an image.
+
+    Clients find it by the referrers API, or by the tag sha256-….
+    """
+    from niximage.cli.local import attach as command
+
+    with told():
+        command.run(
+            image,
+            files,
+            bucket=bucket,
+            artifact_type=artifact_type,
+            file_type=file_type,
+            annotations=annotation or [],
+            as_json=as_json,
         )

@@ -13,7 +13,7 @@ from niximage.bucket.store import ObjectStore
 from niximage.builder.export import Output
 from niximage.builder.local_build import LocalBuild
 from niximage.builder.progress import STAGES, size
-from niximage.cli.progress import Account
+from niximage.cli.local.progress import Account
 from niximage.errors import Reason, Retryable
 from niximage.image.closure import STORE
 
