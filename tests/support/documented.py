@@ -226,6 +226,7 @@ NOT_RUN: Final[Mapping[str, str]] = {
     '"$(.ci/uv)" tool run pre-commit install': "writes into the repository's .git/hooks",
     "apt-get install nix-bin git skopeo pipx": "Debian's program; `make test` does it for itself",
     "pipx install .": "fetches all dependencies anew; `make dist` and the image use the same wheel",
+    "pipx ensurepath": "writes into the files of the user's shell",
     "kubectl delete node NAME": "there is but one",
     "kubectl set image": _NAMES,
     "kubectl top pod": _NAMES,

@@ -96,6 +96,7 @@ def test_what_a_page_shows_works(
             **os.environ,
             **caches,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(home),
             "XDG_CACHE_HOME": str(home / "cache"),
             "NIXIMAGE_NIXPKGS_URL": nixpkgs,
         },

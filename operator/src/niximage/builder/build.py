@@ -108,7 +108,7 @@ def run_build(
         wanted = [package for each in lacking for package in each.packages]
         if wanted:
             count = sum(len(package.outputs) for package in wanted)
-            with timed(say, f"realised {count} outputs"):
+            with timed(say, f"realised {count} output{'s' * (count != 1)}"):
                 realise(wanted, store=nix, timeout=left(), roots=roots, on_progress=_Narrator(say))
     built = {platform: [_built(package) for package in found[platform]] for platform in unknown}
     return BuildOutputs(packages={**known, **built}, source_time=source.time)

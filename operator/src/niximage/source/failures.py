@@ -105,10 +105,12 @@ def failure(url: str, complaint: str, secret: str = "") -> NixImageError:
             hint="Check the URL",
         )
     if _PROTOCOL.search(complaint):
+        local = "; file:// is for `niximage --allow-file` on your own machine"
         return Terminal(
             Reason.INVALID_SOURCE,
             f"{shown} is no URL that can be used: {said}",
-            hint="Write an https://, http:// or ssh:// URL",
+            hint="Write an https://, http:// or ssh:// URL"
+            + (local if url.startswith("file://") else ""),
         )
     return Retryable(
         Reason.SOURCE_UNAVAILABLE,
