@@ -90,7 +90,7 @@ def _add_state(parser: argparse.ArgumentParser) -> None:
 
 
 def _up(options: argparse.Namespace) -> int:
-    lifecycle.report(lifecycle.up(options.state, options.mode))
+    print(lifecycle.environment_of(lifecycle.up(options.state, options.mode)))
     return 0
 
 

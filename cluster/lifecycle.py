@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ import readiness
 import requirements
 from cache import digest, locked
 from components import Component
-from console import ClusterError, say, step
+from console import ClusterError, step
 from instance import Instance, Mode
 
 # a busy machine can make a healthy component miss a question; only then is patience right
@@ -205,7 +206,9 @@ def _remove_log_links(state: Path) -> None:
             link.unlink(missing_ok=True)
 
 
-def report(instance: Instance) -> None:
-    """Tell a person how to use the cluster."""
-    say(f"export KUBECONFIG={instance.kubeconfig}")
-    say(f'export PATH="{instance.binaries}:$PATH"')
+def environment_of(instance: Instance) -> str:
+    """What a shell runs so that kubectl is there, and speaks to the cluster."""
+    return (
+        f"export KUBECONFIG={shlex.quote(str(instance.kubeconfig))}\n"
+        f'export PATH={shlex.quote(str(instance.binaries))}:"$PATH"'
+    )

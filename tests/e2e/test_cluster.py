@@ -189,8 +189,12 @@ def test_a_machine_hears_of_all_that_it_lacks_before_anything_is_done(tmp_path: 
 @needs_root
 def test_a_node_runs_pods_and_goes_without_a_trace(state: Path) -> None:
     namespaces_before = network_namespaces()
-    cluster("up", "--state", state)
+    environment = cluster("up", "--state", state)
     node = status(state)
+    asked = (
+        f"{environment}\nkubectl config view --output=jsonpath='{{.clusters[0].cluster.server}}'"
+    )
+    assert subprocess.check_output(["bash", "-euc", asked], text=True) == node["server"]
     apply(state, _web_pod(node), _job(node["baseImage"]))
 
     url = f"http://127.0.0.1:{node['registryPort']}/index.html"

@@ -178,6 +178,7 @@ RUN_BY: Final[Mapping[str, str]] = {
     "make lint": ".ci/run",
     "make test": ".ci/run",
     "python3 cluster up": _CLUSTER,
+    'eval "$(python3 cluster up)"': _CLUSTER,
     "python3 cluster up --mode control-plane": "tests/integration/conftest.py::cluster",
     "python3 cluster up --mode control-plane --state /tmp/plane": (
         "tests/integration/conftest.py::cluster"
