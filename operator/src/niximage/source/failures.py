@@ -105,7 +105,7 @@ def failure(url: str, complaint: str, secret: str = "") -> NixImageError:
             hint="Check the URL",
         )
     if _PROTOCOL.search(complaint):
-        local = "; file:// is for `niximage --allow-file` on your own machine"
+        local = "; file:// is for `niximage build --allow-file` on your own machine"
         return Terminal(
             Reason.INVALID_SOURCE,
             f"{shown} is no URL that can be used: {said}",
