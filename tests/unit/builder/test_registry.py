@@ -44,6 +44,19 @@ def test_plain_http_is_for_what_an_admin_names_too(image: str, plain: bool) -> N
     assert may_be_plain(image, "10.0.0.1:5000 registry.lan") is plain
 
 
+def test_the_image_is_named_once_and_nothing_is_escaped() -> None:
+    digest = f"sha256:{'1' * 64}"
+    complaint = (
+        'time="2026-11-21T16:09:00Z" level=fatal msg="Error parsing image name '
+        f'\\"docker://10.0.0.1:5000/debian@{digest}\\": pinging container registry 10.0.0.1:5000: '
+        'Get \\"https://10.0.0.1:5000/v2/\\": tls: failed to verify certificate"\n'
+    )
+    assert _failure("10.0.0.1:5000/debian", complaint).message == (
+        "the base 10.0.0.1:5000/debian cannot be fetched: pinging container registry "
+        '10.0.0.1:5000: Get "https://10.0.0.1:5000/v2/": tls: failed to verify certificate'
+    )
+
+
 @pytest.mark.parametrize(
     ("said", "kind", "reason"),
     [

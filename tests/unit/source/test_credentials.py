@@ -72,10 +72,16 @@ def test_no_secret_is_left_in_what_git_says(password: str) -> None:
 
 
 def test_a_certificate_authority_comes_along() -> None:
-    given = credentials(bearerToken="abc", ca__crt="-----BEGIN CERTIFICATE-----")
-    let_in = access(HTTPS, given, HOME, "ssh")
-    assert let_in.environment["GIT_SSL_CAINFO"] == str(HOME / "ca.crt")
-    assert let_in.files["ca.crt"].startswith(b"-----BEGIN")
+    for keys in ({"bearerToken": "abc"}, {}):
+        given = credentials(**keys, ca__crt="-----BEGIN CERTIFICATE-----")
+        let_in = access(HTTPS, given, HOME, "ssh")
+        assert let_in.environment["GIT_SSL_CAINFO"] == str(HOME / "ca.crt")
+        assert let_in.files["ca.crt"].startswith(b"-----BEGIN")
+
+
+def test_a_user_without_password_is_not_let_pass_for_a_certificate() -> None:
+    with pytest.raises(Retryable, match="takes username and password, or bearerToken; it has ca"):
+        access(HTTPS, credentials(username="me", ca__crt="-----BEGIN"), HOME, "ssh")
 
 
 def test_other_keys_of_a_secret_are_not_read(tmp_path: Path) -> None:

@@ -58,6 +58,14 @@ URL = "https://host/repo.git"
             Terminal,
             Reason.REFERENCE_NOT_FOUND,
         ),
+        (
+            (
+                "fatal: unable to access 'https://host/repo.git/': server verification failed: "
+                "certificate signer not trusted. (CAfile: none CRLfile: none)"
+            ),
+            Retryable,
+            Reason.SOURCE_UNAVAILABLE,
+        ),
         ("fatal: a word that nobody expected", Retryable, Reason.SOURCE_UNAVAILABLE),
         ("", Retryable, Reason.SOURCE_UNAVAILABLE),
     ],
@@ -72,11 +80,52 @@ def test_what_a_complaint_means(complaint: str, kind: type[NixImageError], reaso
 @pytest.mark.parametrize(
     ("complaint", "words"),
     [
-        ("warning: x\nfatal: the reason\nsome advice\n", "fatal: the reason"),
-        ("\x1b[31merror: red\x1b[0m\r\n", "error: red"),
+        (
+            "fatal: unable to access 'https://host/repo.git/': Could not resolve host: host",
+            (
+                f"{URL} cannot be reached: Could not resolve host: host. Check the host, and the "
+                "network between"
+            ),
+        ),
+        (
+            (
+                "ssh: connect to host h port 22: Network is unreachable\r\nfatal: Could not read "
+                "from remote repository.\n\nPlease make sure you have the correct access rights"
+            ),
+            (
+                f"{URL} cannot be reached: ssh: connect to host h port 22: Network is unreachable. "
+                "Check the host, and the network between"
+            ),
+        ),
+        (
+            (
+                "fatal: unable to access 'https://host/repo.git/': SSL certificate problem: "
+                "self-signed certificate"
+            ),
+            (
+                f"{URL} has a certificate that is not trusted: SSL certificate problem: "
+                "self-signed certificate. Put who signed it into ca.crt of the Secret in "
+                "source.git.secretRef, or mend the server's certificate"
+            ),
+        ),
+        (
+            "ERROR: Repository not found.\nfatal: Could not read from remote repository.",
+            f"{URL} is no git repository: Repository not found. Check the URL",
+        ),
+    ],
+)
+def test_a_complaint_is_told_by_the_line_that_decides(complaint: str, words: str) -> None:
+    assert str(failure(URL, complaint)) == words
+
+
+@pytest.mark.parametrize(
+    ("complaint", "words"),
+    [
+        ("warning: x\nfatal: the reason\nsome advice\n", "the reason"),
+        ("\x1b[31merror: red\x1b[0m\r\n", "red"),
         ("just this", "just this"),
         ("", "git said nothing"),
-        ("fatal: https://me:pw@host/x failed", "fatal: https://host/x failed"),
+        ("fatal: https://me:pw@host/x failed", "https://host/x failed"),
     ],
 )
 def test_the_line_that_is_quoted(complaint: str, words: str) -> None:

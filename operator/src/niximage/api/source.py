@@ -176,9 +176,9 @@ class GitSource(Model):
     secret_ref: SecretReference | None = Field(
         default=None,
         description="What opens a private repository. For https:// the Secret has `username` and "
-        "`password`, or `bearerToken`, and perhaps `ca.crt`; for ssh:// `identity` and "
-        "`known_hosts`. A branch or tag is looked up with it only where the operator was granted "
-        "to read it; a commit needs no grant.",
+        "`password`, or `bearerToken`, with or without `ca.crt`, or that alone; for ssh:// "
+        "`identity` and `known_hosts`. A branch or tag is looked up with it only where the "
+        "operator was granted to read it; a commit needs no grant.",
     )
 
     @model_validator(mode="after")

@@ -53,6 +53,11 @@ _REFUSED = re.compile(
 )
 _ABSENT = re.compile(r"manifest unknown|name unknown|blob unknown|not found|\b404\b", re.IGNORECASE)
 _CHANGED = re.compile(r"d(?:id|oes) not match|digest mismatch|invalid checksum", re.IGNORECASE)
+# Words of skopeo's around the image's name, which every message begins with.
+_NAMED_AGAIN = re.compile(
+    r"^(?:Error (?:parsing image name|initializing source|reading manifest)|initializing source) "
+    r'"?(?:docker://)?\S+?@sha256:[0-9a-f]{64}"?: ?'
+)
 _LEVEL = re.compile(r'^time="[^"]*" level=\w+ msg=|^FATA\[\d+\] ')
 
 
@@ -238,4 +243,5 @@ def _changed(name: str, how: str) -> Terminal:
 
 def _last_words(complaint: str) -> str:
     lines: Sequence[str] = [line for line in plain_text(complaint, 1 << 16).split("\n") if line]
-    return plain_text(_LEVEL.sub("", lines[-1] if lines else "skopeo said nothing").strip('"'), 500)
+    said = _LEVEL.sub("", lines[-1] if lines else "skopeo said nothing").strip('"')
+    return plain_text(_NAMED_AGAIN.sub("", said.replace('\\"', '"')), 500)

@@ -72,5 +72,5 @@ def unavailable(where: str, why: str, kind: type[Retryable] = Retryable) -> Retr
     return kind(
         Reason.SUBSTITUTER_UNAVAILABLE,
         f"{where} cannot be read: {why}",
-        hint="Try again; check the binary cache and the network between, or leave the cache out",
+        hint="Check the binary cache and the network between, or leave the cache out",
     )

@@ -151,7 +151,7 @@ def _http_access(url: str, credentials: Credentials, home: Path) -> Access:
         files["credentials"] = f"{parts.scheme}://{pair}@{parts.netloc}\n".encode()
         # Of the host alone: what a redirect leads to elsewhere is not told.
         settings["credential.helper"] = f"store --file={shlex.quote(str(home / 'credentials'))}"
-    else:
+    elif user or password or not credentials.values.get(AUTHORITY):
         raise missing(
             credentials.where,
             f"{shown_url(url)} takes {USERNAME} and {PASSWORD}, or {BEARER_TOKEN}; "

@@ -10,12 +10,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
 
+_CHECK_NETWORK: Final = "Check the host, and the network between"
 LINE_LIMIT: Final = 300  # bytes of git's own words in a message
 
 # A password may have an @ in it: the last one before the path ends it.
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s]*@")
 _PASSWORD = re.compile(r"(?P<user>ssh://[^/\s@:]*):[^/\s]*@")
 
+_PREFIX = re.compile(r"^(?:(?:fatal|error|remote|ERROR):\s*)+(?:unable to access '[^']*':\s*)?")
 _REASON = re.compile(r"(?:fatal|error|remote: ?error):", re.IGNORECASE)
 _UNREACHABLE = re.compile(
     r"could not resolve host|couldn't connect|failed to connect|connection (?:refused|reset|timed"
@@ -41,6 +43,12 @@ _PROTOCOL = re.compile(
 )
 _HOST_KEY = re.compile(
     r"host key verification failed|host identification has changed|no .* host key is known",
+    re.IGNORECASE,
+)
+_UNTRUSTED = re.compile(
+    r"server (?:certificate )?verification failed|SSL certificate|certificate verify"
+    r"|certificate has expired|certificate subject name|self[- ]signed certificate"
+    r"|unable to get local issuer",
     re.IGNORECASE,
 )
 _REDIRECT = re.compile(r"returned error: 30\d|unable to update url base", re.IGNORECASE)
@@ -79,16 +87,23 @@ def failure(url: str, complaint: str, secret: str = "") -> NixImageError:
     if secret and (closed := _closed(url, complaint, secret)) is not None:
         return closed
     said, shown = last_words(complaint), shown_url(url)
-    if _UNREACHABLE.search(complaint):
+    if found := _UNREACHABLE.search(complaint):
         return Retryable(
             Reason.SOURCE_UNAVAILABLE,
-            f"{shown} cannot be reached: {said}",
-            hint="Check the host, and the network between",
+            f"{shown} cannot be reached: {_line_at(complaint, found.start())}",
+            hint=_CHECK_NETWORK,
         )
-    if _REFUSED.search(complaint):
+    if found := _UNTRUSTED.search(complaint):
+        return Retryable(
+            Reason.SOURCE_UNAVAILABLE,
+            f"{shown} has a certificate that is not trusted: {_line_at(complaint, found.start())}",
+            hint="Put who signed it into ca.crt of the Secret in source.git.secretRef, or mend the "
+            "server's certificate",
+        )
+    if found := _REFUSED.search(complaint):
         return Terminal(
             Reason.AUTHENTICATION_FAILED,
-            f"{shown} does not let us in: {said}",
+            f"{shown} does not let us in: {_line_at(complaint, found.start())}",
             hint="The repository is private, or not there: check the URL, or name what opens it "
             "in source.git.secretRef",
         )
@@ -98,10 +113,10 @@ def failure(url: str, complaint: str, secret: str = "") -> NixImageError:
             f"{shown} does not have what was asked for: {said}",
             hint="Check the ref or the commit",
         )
-    if _NOT_THERE.search(complaint):
+    if found := _NOT_THERE.search(complaint):
         return Terminal(
             Reason.INVALID_SOURCE,
-            f"{shown} is no git repository: {said}",
+            f"{shown} is no git repository: {_line_at(complaint, found.start())}",
             hint="Check the URL",
         )
     if _PROTOCOL.search(complaint):
@@ -125,7 +140,7 @@ def _closed(url: str, complaint: str, secret: str) -> NixImageError | None:
     Retryable: a Secret can be mended without a new spec, and nobody tells us of it. Many
     servers say of what is closed to somebody that it is not there.
     """
-    if _UNREACHABLE.search(complaint):
+    if _UNREACHABLE.search(complaint) or _UNTRUSTED.search(complaint):
         return None
     for pattern, hint in (
         (
@@ -149,7 +164,7 @@ def _closed(url: str, complaint: str, secret: str) -> NixImageError | None:
 def _line_at(complaint: str, position: int) -> str:
     """The line of a complaint that holds a position."""
     line = complaint[complaint.rfind("\n", 0, position) + 1 :].partition("\n")[0]
-    return plain_text(without_credentials(line), LINE_LIMIT)
+    return _said(line)
 
 
 def timed_out(url: str, timeout: float) -> Retryable:
@@ -157,15 +172,19 @@ def timed_out(url: str, timeout: float) -> Retryable:
     return Retryable(
         Reason.SOURCE_UNAVAILABLE,
         f"{shown_url(url)} did not answer within {timeout:g} s",
-        hint="Check the host, and the network between",
+        hint=_CHECK_NETWORK,
     )
 
 
 def last_words(complaint: str) -> str:
     """The last line that says why: git's `fatal:` or `error:`, else whatever came last."""
     lines = [line for line in plain_text(complaint, 1 << 16).split("\n") if line.strip()]
-    fatal = [
-        line for line in lines if re.match(r"(?:fatal|error|remote: ?error):", line, re.IGNORECASE)
-    ]
+    fatal = [line for line in lines if _REASON.match(line)]
     line = (fatal or lines or ["git said nothing"])[-1]
-    return plain_text(without_credentials(line), LINE_LIMIT)
+    return _said(line)
+
+
+def _said(line: str) -> str:
+    """What a line says, without git's own name for it and the URL that ours begins with."""
+    words = _PREFIX.sub("", without_credentials(line).strip())
+    return plain_text(words or line, LINE_LIMIT)
