@@ -114,6 +114,10 @@ def test_a_build_that_takes_too_long_ends_with_its_builder(
     error = failure(demo_folder, tmp_path, "slow", timeout=3)
     assert error.reason is Reason.BUILD_TIMEOUT
     assert time.monotonic() - start < 20
+    assert error.message == (
+        "the packages are not built within spec.timeout: slow-1.0 was not done"
+    )
+    assert error.log_tail.startswith("second 0 of 12")
     deadline = time.monotonic() + 10
     while builders_of('echo "second $i of 60"'):
         assert time.monotonic() < deadline, "the builder lives on"

@@ -6,10 +6,10 @@ import pytest
 
 from niximage.controller.builds.advice import advice
 from niximage.controller.builds.job import job_manifest
-from niximage.controller.builds.progress import pending
+from niximage.controller.builds.progress import none_yet, pending
 from niximage.controller.settings import Settings
 from niximage.controller.steps import CreateJob
-from unit.controller.states import SETTINGS, nix_image, request
+from unit.controller.states import SETTINGS, job, nix_image, request
 
 NO_CLAIM = '0/1 nodes are available: persistentvolumeclaim "{}" not found. not found'
 EPHEMERAL = (
@@ -87,6 +87,74 @@ def test_each_cause_has_its_advice(
     pod: dict[str, Any], reason: str, message: str, todo: str
 ) -> None:
     assert advice(pod, reason, message).startswith(todo)
+
+
+@pytest.mark.parametrize(
+    ("note", "told"),
+    [
+        (
+            (
+                'Error creating: pods "web-1-cdrkk" is forbidden: exceeded quota: pods, '
+                "requested: pods=1, used: pods=0, limited: pods=0"
+            ),
+            (
+                "forbidden: exceeded quota: pods, requested: pods=1, used: "
+                "pods=0, limited: pods=0. "
+                "Lower spec.build.resources, or ask for more room in the ResourceQuota of team-a"
+            ),
+        ),
+        (
+            (
+                'Error creating: pods "web-1-4vxh7" is forbidden: maximum memory usage per '
+                "Container is 100Mi, but limit is 4Gi"
+            ),
+            (
+                "forbidden: maximum memory usage per Container is 100Mi, but limit is 4Gi. "
+                "Keep spec.build.resources within the LimitRange of team-a, or have that changed"
+            ),
+        ),
+        (
+            (
+                'Error creating: pods "web-1-" is forbidden: error looking up service account '
+                'team-a/nosuch: serviceaccount "nosuch" not found'
+            ),
+            (
+                "forbidden: error looking up service account team-a/nosuch: serviceaccount "
+                '"nosuch" not found. Create it in team-a, or correct spec.build.serviceAccountName'
+            ),
+        ),
+        (
+            'Error creating: pods "web-1-" is forbidden: no PriorityClass with name x was found',
+            (
+                "forbidden: no PriorityClass with name x was found. "
+                "Correct spec.build.priorityClassName, or that of the NixBuildClass"
+            ),
+        ),
+        (
+            (
+                'Error creating: pods "web-1-" is forbidden: pod rejected: '
+                'RuntimeClass "gvisor" not '
+                "found"
+            ),
+            (
+                'forbidden: pod rejected: RuntimeClass "gvisor" not found. '
+                "The NixBuildClass names it in runtimeClassName: ask who owns the class"
+            ),
+        ),
+        ('Error creating: admission webhook "a" denied it.', 'admission webhook "a" denied it'),
+    ],
+)
+def test_why_a_job_may_make_no_pod_is_told(note: str, told: str) -> None:
+    at = {"reason": "FailedCreate", "deprecatedLastTimestamp": "2026-11-21T16:25:05Z"}
+    before = {**at, "deprecatedLastTimestamp": "2026-11-21T16:24:05Z", "note": "another"}
+    made = {
+        "reason": "SuccessfulCreate",
+        "note": "Created pod",
+        "eventTime": "2026-11-22T00:00:00Z",
+    }
+    found = none_yet(job(nix_image()), [before, {**at, "note": note}, made])
+    assert found.phase == "Pending"
+    assert found.message == f"the Job may make no pod: {told}"
 
 
 @pytest.mark.parametrize("pod", [{}, {"metadata": None, "spec": None}, {"spec": {"volumes": None}}])

@@ -56,7 +56,10 @@ def test_without_a_default_the_operators_settings_hold() -> None:
 
 def test_a_class_that_is_not_there_is_waited_for_by_name() -> None:
     found = find_class("large", [SMALL])
-    assert found == ClassWanting("waiting for the NixBuildClass large: there is none")
+    assert found == ClassWanting(
+        "waiting for the NixBuildClass large: there is none of that name; create it, or name one "
+        "of kubectl get nixbuildclasses in spec.build.className"
+    )
 
 
 def test_two_defaults_are_none() -> None:

@@ -65,7 +65,8 @@ def step(image: NixImage, observed: Observed, now: dt.datetime = NOW) -> tuple[N
 
 
 def fail(image: NixImage, error: NixImageError, attempt: int, now: dt.datetime) -> NixImage:
-    failed = job(image, JobState.FAILED, attempt=attempt)
+    why = "DeadlineExceeded" if error is TOO_LONG else "BackoffLimitExceeded"
+    failed = job(image, JobState.FAILED, attempt=attempt, failed_for=why)
     return step(image, observe(jobs=(failed,), source=pinned(), outcome=error), now)[0]
 
 
@@ -146,7 +147,7 @@ def test_who_gives_up_says_after_how_many_tries_and_what_to_do() -> None:
     image = fail(image, EVICTED, 2, NOW + dt.timedelta(seconds=15))
     assert told(image)["Stalled"] == "True/BuildInterrupted"
     assert "Given up after 2 attempts" in words(image, ConditionType.STALLED)
-    assert REQUESTED_AT in words(image, ConditionType.STALLED)
+    assert "kubectl niximage retry web -n team-a" in words(image, ConditionType.STALLED)
 
 
 def test_what_was_given_up_is_left_alone_until_somebody_asks() -> None:
@@ -359,6 +360,18 @@ def test_time_that_ran_out_for_a_pod_that_never_started_is_told_so() -> None:
     assert image.status.failure.message == (
         "the build's pod did not run within spec.timeout, 1h: 0/1 nodes are available. "
         "Make room for it, or change what spec.build asks for"
+    )
+
+
+def test_time_that_ran_out_is_told_with_what_was_last_seen() -> None:
+    image = seen(nix_image(timeout="10m"))
+    at = Progress(phase="realise", done=3, total=5, message="building slow-1.0")
+    image, _ = step(image, observe(jobs=(job(image),), source=pinned(), progress=at))
+    image = fail(image, TOO_LONG, 1, NOW)
+    assert image.status.failure is not None
+    assert image.status.failure.message == (
+        "the build took longer than spec.timeout, 10m; it was last seen at: realise 3 of 5, "
+        "building slow-1.0"
     )
 
 

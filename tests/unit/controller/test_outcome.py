@@ -129,7 +129,7 @@ def test_the_longest_failure_fits_a_termination_message() -> None:
 def test_out_of_memory_is_told_apart(ending: dict[str, Any]) -> None:
     said = error_of(pod(build=ending))
     assert said.reason is Reason.OUT_OF_MEMORY
-    assert "memory limit" in said.hint
+    assert said.hint.startswith("Raise spec.build.resources.limits.memory")
 
 
 def test_a_deadline_is_a_timeout() -> None:

@@ -114,6 +114,9 @@ class Pods:
         self.looks += 1
         return self.found
 
+    async def list_events_of(self, *_: object) -> list[dict[str, Any]]:
+        return []
+
     async def read_log(self, *_: object, **__: object) -> str:
         return "no line of progress\n"
 

@@ -292,6 +292,9 @@ class World:
             raise Retryable(Reason.CLUSTER_UNAVAILABLE, "no log")
         yield b""
 
+    async def list_events_of(self, *_: object) -> list[Json]:
+        return []
+
     async def list_pods(self, namespace: str, job: str) -> list[Json]:
         self._call()
         found = self.jobs.get(job)

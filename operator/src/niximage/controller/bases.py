@@ -25,7 +25,10 @@ def find_base(cache: Cache, key: Key, name: str) -> PinnedBase | BaseWanting | N
     namespace = key[0]
     base = cache.image((namespace, name))
     if base is None:
-        return BaseWanting(f"waiting for the base {name}: there is no such NixImage")
+        return BaseWanting(
+            f"waiting for the base {name}: there is no such NixImage in the namespace {namespace}; "
+            "create it, or correct spec.base.niximage.name"
+        )
     if circle := _circle(cache, key, name):
         return Terminal(
             Reason.INVALID_SPEC,

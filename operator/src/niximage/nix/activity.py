@@ -57,6 +57,7 @@ class Activities:
         self._building: dict[int, str] = {}
         self._errors: deque[str] = deque(maxlen=ERRORS_KEPT)
         self._text: deque[str] = deque(maxlen=LOG_LINES)
+        self._latest = ""
         self._builds_id: int | None = None
         self._progress = Progress(0, 0, "")
 
@@ -100,6 +101,11 @@ class Activities:
                 return found[1]
         return ""
 
+    @property
+    def latest_derivation(self) -> str:
+        """The derivation whose build began or said something last, or ""."""
+        return self._latest
+
     def error(self) -> str:
         """What went wrong: the first error that names its cause, else what there is."""
         for error in self._errors:
@@ -118,6 +124,7 @@ class Activities:
                 self._builds_id = number
             case int(kind), [str(derivation), *_] if kind == _BUILD:
                 self._building[number] = derivation
+                self._latest = derivation
                 self._logs[derivation] = deque(maxlen=LOG_LINES)
                 while len(self._logs) > LOGS_KEPT:
                     self._logs.popitem(last=False)
@@ -131,8 +138,10 @@ class Activities:
         number = _number(event.get("id"))
         match event.get("type"), event.get("fields"):
             case int(kind), [str(line)] if kind == _LOG_LINE:
-                log = self._logs.get(self._building.get(number, ""))
+                derivation = self._building.get(number, "")
+                log = self._logs.get(derivation)
                 if log is not None:
+                    self._latest = derivation
                     log.append(_shown(line))
             case int(kind), [int(done), int(expected), *_] if (
                 kind == _PROGRESS and number == self._builds_id

@@ -67,12 +67,32 @@ def realise(
     wanted = sorted({f"{p.derivation}!{','.join(p.outputs)}" for p in packages})
     arguments = ["--realise", "--log-format", "internal-json"]
     arguments += ["--add-root", str(roots / "output"), "--indirect", *wanted]
-    finished = run("nix-store", arguments, store=store, timeout=timeout, on_line=on_line)
+    try:
+        finished = run("nix-store", arguments, store=store, timeout=timeout, on_line=on_line)
+    except Terminal as error:
+        if error.reason is not Reason.BUILD_TIMEOUT:
+            raise
+        raise _too_long(activities) from None
     if finished.code != 0:
         raise _failure(activities, sandbox=store.sandbox)
     printed = set(finished.stdout.decode("utf-8", "replace").split())
     if not printed:
         raise Retryable(Reason.RESULT_INVALID, "nix-store --realise named no outputs")
+
+
+def _too_long(activities: Activities) -> Terminal:
+    """The error of a build that was ended, with what it was at."""
+    derivation = activities.latest_derivation
+    log = activities.log_tail(derivation)
+    at = f"{store_path_name(derivation).removesuffix('.drv')} was" if derivation else "they were"
+    return Terminal(
+        Reason.BUILD_TIMEOUT,
+        f"the packages are not built within spec.timeout: {at} not done",
+        hint="Raise spec.timeout"
+        + (", if the end of its log tells of no standstill" if log else ""),
+        derivation=derivation,
+        log_tail=log,
+    )
 
 
 def _failure(activities: Activities, *, sandbox: bool) -> NixImageError:

@@ -40,6 +40,40 @@ _OF_CLAIMS: Final = {
 }
 
 
+_REFUSALS: Final = (
+    (
+        "exceeded quota",
+        "Lower spec.build.resources, or ask for more room in the ResourceQuota of {namespace}",
+    ),
+    (
+        "must specify",
+        "Set them in spec.build.resources, or in the NixBuildClass: a ResourceQuota wants them",
+    ),
+    (
+        "usage per ",
+        "Keep spec.build.resources within the LimitRange of {namespace}, or have that changed",
+    ),
+    ("serviceaccount", "Create it in {namespace}, or correct spec.build.serviceAccountName"),
+    ("PriorityClass", "Correct spec.build.priorityClassName, or that of the NixBuildClass"),
+    ("RuntimeClass", "The NixBuildClass names it in runtimeClassName: ask who owns the class"),
+    (
+        "violates PodSecurity",
+        "Build pods pass the profile restricted: see which webhook or NixBuildClass adds to them",
+    ),
+)
+
+
+def without_pod(message: str, namespace: str) -> str:
+    """What to do next where the cluster lets a Job make no pod; "" where nobody knows.
+
+    Args:
+        message: the cluster's sentence about it.
+        namespace: the Job's.
+    """
+    found = (todo for said, todo in _REFUSALS if said in message)
+    return next(found, "").format(namespace=namespace)
+
+
 def advice(pod: Mapping[str, Any], reason: str, message: str) -> str:
     """What to do next about a pod that does not start, one sentence; "" where nobody knows.
 

@@ -55,7 +55,7 @@ def outcome(job: JobView, pods: list[dict[str, Any]]) -> PublishResult | NixImag
     for step in (FETCH, BUILD, PUBLISH):
         ended = steps.get(step)
         if ended is not None and ended.get("exitCode") != 0:
-            return _failure(job, pod["metadata"]["name"], step, ended)
+            return _failure(job, pod, step, ended)
     reason = (pod.get("status") or {}).get("reason") or job.failed_for or "no step failed"
     return _interrupted(job, plain_text(str(reason), 200))
 
@@ -108,12 +108,13 @@ def _result(job: JobView, message: str) -> PublishResult | NixImageError:
     return result
 
 
-def _failure(job: JobView, pod: str, step: str, ended: dict[str, Any]) -> NixImageError:
+def _failure(job: JobView, pod: dict[str, Any], step: str, ended: dict[str, Any]) -> NixImageError:
     if ended.get("reason") == "OOMKilled" or ended.get("exitCode") == KILLED:
+        limit = _memory_limit(pod, step)
         return Terminal(
             Reason.OUT_OF_MEMORY,
-            f"the {step} step ran out of memory",
-            hint="Ask the operator's admin for a higher memory limit of build pods",
+            f"the {step} step ran out of memory" + (f": it may have {limit}" if limit else ""),
+            hint="Raise spec.build.resources.limits.memory, or ask for a NixBuildClass with more",
         )
     try:
         failure = read_message(BuildFailure, ended.get("message", ""), MESSAGE_LIMIT)
@@ -123,7 +124,7 @@ def _failure(job: JobView, pod: str, step: str, ended: dict[str, Any]) -> NixIma
         return _interrupted(
             job,
             f"the {step} step ended with exit code {ended.get('exitCode')}; "
-            f"see: kubectl logs -n {job.namespace} {pod} -c {step}",
+            f"see: kubectl logs -n {job.namespace} {pod['metadata']['name']} -c {step}",
         )
     kind = Retryable if failure.retryable else Terminal
     return kind(
@@ -132,6 +133,15 @@ def _failure(job: JobView, pod: str, step: str, ended: dict[str, Any]) -> NixIma
         derivation=plain_text(failure.derivation, 300),
         log_tail=plain_text(failure.log_tail, 2048, keep="end"),
     )
+
+
+def _memory_limit(pod: dict[str, Any], step: str) -> str:
+    spec = pod.get("spec") or {}
+    for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
+        if container.get("name") == step:
+            limits = (container.get("resources") or {}).get("limits") or {}
+            return str(limits.get("memory") or "")
+    return ""
 
 
 def _interrupted(job: JobView, why: str) -> Retryable:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from niximage.api.base import seconds
 from niximage.api.build_class import NixBuildClassSpec
 from niximage.api.image import NixImage
 from niximage.api.placement import ResourceList, amount
@@ -27,6 +28,7 @@ FETCHED: Final = "/fetched"
 CREDENTIALS: Final = "/credentials"
 VOLUME: Final = "/volume"
 SOURCE_LIMIT: Final = "8Gi"  # of a fetched source, with what Git needs meanwhile
+LAST_WORDS: Final = 30  # seconds, at most, between a build's end and its Job's
 FETCH: Final = "fetch"
 BUILD: Final = "build"
 PUBLISH: Final = "publish"
@@ -92,14 +94,14 @@ def pod(image: NixImage, create: CreateJob, settings: Settings) -> Json:
         bucket_volumes.append({"name": "bucket", "persistentVolumeClaim": claim})
     resources = _resources(image, settings)
     fetch = _fetch(image)
-    build = environment
+    build = {**environment, "NIXIMAGE_BUILD_TIMEOUT": str(_time_of(image))}
     steps: list[Json] = []
     build_mounts: list[Json] = []
     if fetch is not None:
         fetching = {**environment, **fetch.environment, "NIXIMAGE_FETCHED": FETCHED}
         mounts = [{"name": "fetched", "mountPath": FETCHED}, *fetch.mounts]
         steps = [_container(FETCH, fetching, mounts, resources, settings)]
-        build = {**environment, "NIXIMAGE_FETCHED": FETCHED}
+        build["NIXIMAGE_FETCHED"] = FETCHED
         build_mounts = [{"name": "fetched", "mountPath": FETCHED, "readOnly": True}]
     return {
         "restartPolicy": "Never",
@@ -135,6 +137,12 @@ def pod(image: NixImage, create: CreateJob, settings: Settings) -> Json:
         ],
         **_placement(image, settings),
     }
+
+
+def _time_of(image: NixImage) -> int:
+    """Seconds of the step `build`: it ends before its Job does, for then its words go with it."""
+    whole = int(seconds(image.spec.timeout))
+    return whole - min(whole // 5, LAST_WORDS)
 
 
 def _fetch(image: NixImage) -> _Fetch | None:

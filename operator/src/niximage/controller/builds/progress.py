@@ -7,12 +7,13 @@ first step runs what tenants wrote, so a line is text to show, bounded and strip
 
 import datetime as dt
 import json
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from niximage.api.status import Progress
-from niximage.controller.builds.advice import advice
+from niximage.controller.builds.advice import advice, without_pod
 from niximage.controller.builds.outcome import container_statuses, newest
 from niximage.controller.builds.pod import BUILD, FETCH, PUBLISH
 from niximage.controller.cluster.client import Cluster
@@ -24,6 +25,8 @@ EVERY: Final = 14.0  # seconds between two looks at one Job
 FIRST: Final = 3.0  # seconds until the first, which is for what keeps a pod from starting
 WORDS: Final = 600  # bytes of what the cluster says
 LINES: Final = 40  # the last of a log, among which a line of progress is looked for
+REFUSED: Final = "FailedCreate"  # of the Event of a Job that may make no pod
+_POD_NAMED: Final = re.compile(r'^Error creating: (?:pods "[^"]*" is )?')
 BYTES: Final = 16 << 10  # of a log
 MARK: Final = '{"niximage": "progress"'
 _COUNT_LIMIT: Final = 1_000_000_000
@@ -59,7 +62,9 @@ class ProgressReader:
         try:
             pod = newest(await self._cluster.list_pods(job.namespace, job.name))
             if pod is None:
-                return Absent.ABSENT if is_first or job.suspended else none_yet(job)
+                if is_first or job.suspended:
+                    return Absent.ABSENT
+                return none_yet(job, await self._cluster.list_events_of(job.namespace, job.uid))
             if (trouble := lost(pod, dt.datetime.now(dt.UTC)) or pending(pod)) is not None:
                 return trouble
             step = running_step(pod)
@@ -74,11 +79,29 @@ class ProgressReader:
         return last_progress(text) or Progress(phase=step)
 
 
-def none_yet(job: JobView) -> Progress:
-    """What a Job without a pod waits for: a quota, a policy. Pure."""
-    see = f"kubectl describe job {job.name} -n {job.namespace}"
-    words = "the Job has made no pod: a ServiceAccount, a quota or a policy may be in the way"
-    return Progress(phase=PENDING, message=f"{words}; see: {see}")
+def none_yet(job: JobView, events: Sequence[dict[str, Any]] = ()) -> Progress:
+    """What a Job without a pod waits for: a quota, a policy. Pure.
+
+    Args:
+        job: which.
+        events: those about it, as the API server gives them.
+    """
+    refused = [event for event in events if event.get("reason") == REFUSED]
+    if not refused:
+        see = f"kubectl describe job {job.name} -n {job.namespace}"
+        words = "the Job has made no pod: a ServiceAccount, a quota or a policy may be in the way"
+        return Progress(phase=PENDING, message=f"{words}; see: {see}")
+    note = str(max(refused, key=_told_at).get("note") or "")
+    said = plain_text(_POD_NAMED.sub("", note), WORDS // 2).rstrip(".")
+    words = f"the Job may make no pod: {said}. {without_pod(note, job.namespace)}"
+    return Progress(phase=PENDING, message=plain_text(words.rstrip(". "), WORDS))
+
+
+def _told_at(event: dict[str, Any]) -> str:
+    """When an Event was told last."""
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("deprecatedLastTimestamp"))
+    return max(str(time or "") for time in (*times, event.get("eventTime")))
 
 
 def lost(pod: dict[str, Any], now: dt.datetime) -> Progress | None:

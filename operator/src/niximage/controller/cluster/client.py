@@ -63,6 +63,10 @@ class Cluster(Protocol):
         """The pods of a Job."""
         ...
 
+    async def list_events_of(self, namespace: str, uid: str) -> list[Json]:
+        """The Events about one object, by its uid."""
+        ...
+
     async def read_log(
         self, namespace: str, pod: str, container: str, *, lines: int, limit: int
     ) -> str:
@@ -128,6 +132,11 @@ class ApiServer(Connection):
         """The pods of a Job."""
         path = f"{_CORE}/namespaces/{namespace}/pods"
         return await self._list(path, labelSelector=f"batch.kubernetes.io/job-name={job}")
+
+    async def list_events_of(self, namespace: str, uid: str) -> list[Json]:
+        """The Events about one object, by its uid."""
+        path = f"{_EVENTS}/namespaces/{namespace}/events"
+        return await self._list(path, fieldSelector=f"regarding.uid={uid}")
 
     async def list_images_in(self, namespace: str) -> list[Json]:
         """The NixImages of one namespace; "" for all that there are."""

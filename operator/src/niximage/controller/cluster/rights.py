@@ -39,7 +39,7 @@ RIGHTS: Final = (
     Right("list", "", "pods"),
     Right("get", "", "pods", "log"),
     *(Right(verb, "", "configmaps") for verb in ("get", "create", "patch", "delete")),
-    Right("create", "events.k8s.io", "events"),
+    *(Right(verb, "events.k8s.io", "events") for verb in ("create", "list")),
 )
 
 

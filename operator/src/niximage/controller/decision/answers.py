@@ -129,7 +129,7 @@ def building(case: Case, source: SourceStatus, job: JobView | None) -> NixImageS
         reason, why = stuck
         return _at_it(case, status, reason, f"{words}, but {why}: {progress.message}", stuck=True)
     reason = Reason.PUBLISHING if progress and progress.phase == "publish" else Reason.BUILDING
-    return _at_it(case, status, reason, words, _progress_words(progress))
+    return _at_it(case, status, reason, words, progress_words(progress))
 
 
 def _at_it(
@@ -164,7 +164,8 @@ def _at_it(
     )
 
 
-def _progress_words(progress: Progress | None) -> str:
+def progress_words(progress: Progress | None) -> str:
+    """How far a build is, to be put behind other words; "" where that is not known."""
     if progress is None:
         return ""
     count = f" {progress.done} of {progress.total}" if progress.total else ""

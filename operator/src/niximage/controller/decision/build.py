@@ -118,12 +118,18 @@ def _live(case: Case, pinned: PinnedSource, source: SourceStatus, job: JobView) 
 
 
 def _without_start(case: Case, job: JobView, error: NixImageError) -> NixImageError:
-    """The error, unless the time ran out for a pod that never started."""
+    """The error; where the pod was gone before it could tell of its time, with what was seen."""
     build = case.status.current_build
-    if error.reason is not Reason.BUILD_TIMEOUT or build is None or build.job_name != job.name:
+    if job.failed_for != "DeadlineExceeded" or build is None or build.job_name != job.name:
         return error
     if build.progress is None or build.progress.phase not in {PENDING, LOST}:
-        return error
+        at = answers.progress_words(build.progress).removeprefix(": ")
+        last = f"; it was last seen at: {at}" if at else ""
+        return Terminal(
+            Reason.BUILD_TIMEOUT,
+            f"the build took longer than spec.timeout, {case.image.spec.timeout}{last}",
+            hint=error.hint,
+        )
     return Terminal(
         Reason.BUILD_TIMEOUT,
         f"the build's pod did not run within spec.timeout, {case.image.spec.timeout}: "

@@ -28,7 +28,10 @@ def find_class(
     """
     if name is not None:
         found = next((c for c in classes if c.metadata.name == name), None)
-        return found or ClassWanting(f"waiting for the NixBuildClass {name}: there is none")
+        return found or ClassWanting(
+            f"waiting for the NixBuildClass {name}: there is none of that name; create it, or name "
+            "one of kubectl get nixbuildclasses in spec.build.className"
+        )
     defaults = sorted(c.metadata.name for c in classes if c.is_default)
     if len(defaults) > 1:
         return ClassWanting(

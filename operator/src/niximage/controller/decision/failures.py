@@ -26,7 +26,6 @@ _FOR_EVER: Final = frozenset({Reason.AUTHENTICATION_FAILED, Reason.CREDENTIALS_M
 _OF_PUBLISHING: Final = frozenset(
     {Reason.BUCKET_UNAVAILABLE, Reason.RESULT_INVALID, Reason.DIGEST_MISMATCH}
 )
-_GIVEN_UP: Final = "Change the spec, or annotate reconcile.fluxcd.io/requestedAt to try again"
 
 
 def failed(
@@ -55,7 +54,11 @@ def failed(
     again = _again(case, error, tries, job)
     words = str(error)
     if not again and job is not None and tries > 1:
-        words = f"{words.rstrip('.')}. Given up after {tries} attempts: {_GIVEN_UP}"
+        again_by = f"kubectl niximage retry {case.image.metadata.name}"
+        words = (
+            f"{words.rstrip('.')}. Given up after {tries} attempts: change the spec, or try again "
+            f"with {again_by} -n {case.image.metadata.namespace}"
+        )
     failure = Failure(
         reason=error.reason,
         message=plain_text(words, 1024),
