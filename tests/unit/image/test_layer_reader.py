@@ -57,6 +57,16 @@ def listed(
     return list(list_layer(chunks, descriptor, wanted, keep=(b"etc/passwd",)))
 
 
+def test_owners_are_those_that_the_kernel_would_set() -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        info = tarfile.TarInfo("x")
+        info.uid, info.gid = -2, (1 << 32) - 2
+        archive.addfile(info)
+    (entry,) = listed(buffer.getvalue(), LAYER_TAR)
+    assert (entry.uid, entry.gid) == (4294967294, 4294967294)
+
+
 @pytest.mark.parametrize("kind", CODECS)
 @pytest.mark.parametrize("style", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
 @pytest.mark.parametrize("size", [1, 511, 1 << 20])

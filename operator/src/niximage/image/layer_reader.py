@@ -36,6 +36,7 @@ _DAMAGED: Final = (
 )
 _READ_LIMIT: Final = CONTENT_LIMIT  # bytes of one header: long names and extended attributes
 _CHUNK: Final = 1 << 20
+_ID: Final = (1 << 32) - 1  # what the kernel takes of an owner's number; some are negative
 _WINDOW_LIMIT: Final = 128 << 20  # bytes that a zstd frame may make us remember
 
 
@@ -98,8 +99,8 @@ def _list(reader: "_TarReader", keep: frozenset[bytes]) -> Iterator[Listed]:
                 name,
                 _kind(member),
                 member.mode & 0o7777,
-                member.uid,
-                member.gid,
+                member.uid & _ID,
+                member.gid & _ID,
                 _bytes(member.linkname) if member.issym() else b"",
                 content,
             )
