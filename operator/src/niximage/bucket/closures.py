@@ -3,16 +3,13 @@
 They live as long as the image does. What cannot be read is no closure.
 """
 
-import hashlib
-
 from niximage.bucket.artifacts import attach_blobs
 from niximage.bucket.images import read_manifest
 from niximage.bucket.manifest import parse_manifest
 from niximage.bucket.publish import put_blob
-from niximage.bucket.reader import ImageReader
+from niximage.bucket.reader import ImageReader, read_blob
 from niximage.bucket.referrers import add_referrer, list_referrers
 from niximage.bucket.store import ObjectStore
-from niximage.errors import Reason, Retryable
 from niximage.image.closure_document import (
     ARTIFACT,
     FILE_NAME,
@@ -70,20 +67,5 @@ def read_closure(images: ImageReader, repository: str, digest: str) -> ClosureDo
             continue
         for layer in parse_manifest(content).layers:
             if layer.media_type == MEDIA_TYPE and layer.size <= WRITTEN_LIMIT:
-                return ClosureDocument.from_bytes(_read(images, repository, layer))
+                return ClosureDocument.from_bytes(read_blob(images, repository, layer))
     return None
-
-
-def _read(images: ImageReader, repository: str, blob: Descriptor) -> bytes:
-    content = bytearray()
-    for piece in images.blob(repository, blob.digest):
-        content += piece
-        if len(content) > blob.size:
-            break
-    if f"sha256:{hashlib.sha256(content).hexdigest()}" != blob.digest:
-        raise Retryable(
-            Reason.RESULT_INVALID,
-            f"{images.url} does not hold {blob.digest} as it was",
-            hint="Build the image again",
-        )
-    return bytes(content)

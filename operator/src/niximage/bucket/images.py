@@ -4,7 +4,6 @@ The operator calls `verify_image` before it writes a digest into a status: the l
 manifest's bytes and the presence of every blob are looked at, whatever the build said.
 """
 
-import hashlib
 from collections.abc import Iterator
 from typing import Final
 
@@ -22,7 +21,7 @@ from niximage.bucket.manifest import (
 from niximage.bucket.store import ObjectStore
 from niximage.bucket.threads import in_parallel
 from niximage.errors import Reason, Retryable
-from niximage.image.descriptor import INDEX, Descriptor
+from niximage.image.descriptor import INDEX, Descriptor, digest_of
 
 _LINK_LIMIT: Final = 1024  # bytes that are read of a link, so that a wrong one can be shown
 _SHOWN: Final = 5  # missing blobs that a message names
@@ -56,7 +55,7 @@ def read_manifest(store: ObjectStore, repository: str, digest: str) -> bytes | N
     if read_link(store, keys.revision_link(repository, digest)) != digest:
         return None
     content = store.read(keys.blob(digest), limit=MANIFEST_LIMIT)
-    if content is not None and f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+    if content is not None and digest_of(content) != digest:
         raise Retryable(
             Reason.RESULT_INVALID,
             f"the manifest {digest} in {store.url} does not have this digest",
@@ -69,7 +68,7 @@ def read_references(store: ObjectStore, digest: str) -> References | None:
     """What a manifest names; None if there is none, or none that could be pulled."""
     try:
         content = store.read(keys.blob(digest), limit=MANIFEST_LIMIT)
-        if content is None or f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+        if content is None or digest_of(content) != digest:
             return None
         return parse_references(content)
     except Retryable as error:

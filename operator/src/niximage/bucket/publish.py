@@ -9,7 +9,6 @@ seen, and whoever repeats its work finds what is already there and goes on: noth
 right is written again, for Google allows one write per second and name.
 """
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -145,8 +144,7 @@ def _check_content(descriptor: Descriptor, content: bytes | Path) -> None:
     if isinstance(content, Path):
         right = content.stat().st_size == descriptor.size
     else:
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        right = (digest, len(content)) == (descriptor.digest, descriptor.size)
+        right = Descriptor.of(descriptor.media_type, content) == descriptor
     if not right:
         raise Retryable(
             Reason.INTERNAL_ERROR,

@@ -6,6 +6,8 @@ from typing import Protocol
 from niximage.bucket import images, keys, referrers
 from niximage.bucket.referrers import Referrer
 from niximage.bucket.store import ObjectStore
+from niximage.errors import Reason, Retryable
+from niximage.image.descriptor import Descriptor, digest_of
 
 
 class ImageReader(Protocol):
@@ -63,3 +65,28 @@ class BucketReader:
     def blob(self, repository: str, digest: str) -> Iterator[bytes]:  # noqa: ARG002 (as a registry)
         """See `ImageReader`."""
         return self._store.stream(keys.blob(digest))
+
+
+def read_blob(images: ImageReader, repository: str, blob: Descriptor) -> bytes:
+    """The whole of a small blob, verified.
+
+    Raises:
+        Retryable: it is not there as it was, or cannot be read now.
+    """
+    content = bytearray()
+    for piece in images.blob(repository, blob.digest):
+        content += piece
+        if len(content) > blob.size:
+            break
+    if digest_of(content) != blob.digest:
+        raise lacking(images, blob.digest)
+    return bytes(content)
+
+
+def lacking(images: ImageReader, digest: str) -> Retryable:
+    """The error of a part of an image that is not there, or is not what its digest says."""
+    return Retryable(
+        Reason.RESULT_INVALID,
+        f"{images.url} does not hold {digest} as it was",
+        hint="Build it again: only what is missing is made",
+    )

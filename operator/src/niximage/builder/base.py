@@ -5,7 +5,6 @@ from its own blobs, and any other is fetched from its registry, once: afterwards
 here like those of any image.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from niximage.image.base import (
     read_base_manifest,
 )
 from niximage.image.database import DATABASE_NAME
-from niximage.image.descriptor import Descriptor
+from niximage.image.descriptor import Descriptor, digest_of
 from niximage.image.entries import PARENT_MODE, Kind
 from niximage.image.layer_reader import list_layer
 from niximage.image.tree import STORE_NAME, Listed, Node, Tree
@@ -183,7 +182,7 @@ def _contents(manifest: BaseManifest, config: BaseConfig) -> ContentsRecord:
 
 def _read_config(bucket: ObjectStore, descriptor: Descriptor) -> bytes:
     content = bucket.read(keys.blob(descriptor.digest), limit=DOCUMENT_LIMIT)
-    if content is None or f"sha256:{hashlib.sha256(content).hexdigest()}" != descriptor.digest:
+    if content is None or digest_of(content) != descriptor.digest:
         raise Retryable(
             Reason.RESULT_INVALID,
             f"the config {descriptor.digest} of the base is not in {bucket.url} as it was",

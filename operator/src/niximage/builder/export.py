@@ -16,7 +16,7 @@ import json
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Literal
@@ -25,7 +25,7 @@ from niximage.api.canonical import canonical_json
 from niximage.api.platforms import named
 from niximage.bucket import keys
 from niximage.bucket.manifest import Manifest, media_type, parse_index, parse_manifest
-from niximage.bucket.reader import ImageReader
+from niximage.bucket.reader import ImageReader, lacking, read_blob
 from niximage.errors import Reason, Retryable, Terminal
 from niximage.image.descriptor import INDEX, Descriptor
 from niximage.image.layer_reader import decompress
@@ -39,7 +39,7 @@ _NAME: Final = "org.opencontainers.image.ref.name"
 _FULL_NAME: Final = "io.containerd.image.name"
 _CONFIG_LIMIT: Final = 4 << 20
 _INDEX_LIMIT: Final = 4 << 20
-_CHUNK: Final = 1 << 20
+_ARCHIVE_END: Final = bytes(tarfile.RECORDSIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +150,16 @@ class _Image:
         Raises:
             Retryable: they are not what the digest says.
         """
+        return self.checked(self.images.blob(self.repository, descriptor.digest), descriptor.digest)
+
+    def checked(self, chunks: Iterable[bytes], digest: str) -> Iterator[bytes]:
+        """Chunks as they are; the last step raises if they do not have the digest."""
         found = hashlib.sha256()
-        for chunk in self.images.blob(self.repository, descriptor.digest):
+        for chunk in chunks:
             found.update(chunk)
             yield chunk
-        if f"sha256:{found.hexdigest()}" != descriptor.digest:
-            raise _lacking(self.images, descriptor.digest)
+        if f"sha256:{found.hexdigest()}" != digest:
+            raise lacking(self.images, digest)
 
 
 def _read(images: ImageReader, repository: str, digest: str) -> _Image:
@@ -178,7 +182,7 @@ def _read(images: ImageReader, repository: str, digest: str) -> _Image:
 def _manifest(images: ImageReader, repository: str, digest: str) -> bytes:
     content = images.manifest(repository, digest)
     if content is None:
-        raise _lacking(images, digest)
+        raise lacking(images, digest)
     return content
 
 
@@ -215,7 +219,7 @@ def _entries(index: Path) -> list[dict[str, Any]]:
     try:
         with index.open("rb") as file:
             document = json.loads(file.read(_INDEX_LIMIT))
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     match document:
         case {"manifests": list(manifests)} if all(
@@ -232,14 +236,13 @@ def _entries(index: Path) -> list[dict[str, Any]]:
 
 
 def _write_oci_archive(image: _Image, file: IO[bytes]) -> None:
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        _add(archive, "oci-layout", _LAYOUT)
-        _add(archive, "index.json", _index([image.named()]))
-        for digest, content in image.documents.items():
-            _add(archive, f"blobs/sha256/{_hex(digest)}", content)
-        for descriptor in image.blobs:
-            info = _info(f"blobs/sha256/{_hex(descriptor.digest)}", descriptor.size)
-            _add_chunks(archive, info, image.blob(descriptor))
+    _add(file, "oci-layout", [_LAYOUT])
+    _add(file, "index.json", [_index([image.named()])])
+    for digest, content in image.documents.items():
+        _add(file, f"blobs/sha256/{_hex(digest)}", [content])
+    for descriptor in image.blobs:
+        _add(file, f"blobs/sha256/{_hex(descriptor.digest)}", image.blob(descriptor))
+    file.write(_ARCHIVE_END)
 
 
 def _write_docker_archive(image: _Image, file: IO[bytes]) -> None:
@@ -249,23 +252,18 @@ def _write_docker_archive(image: _Image, file: IO[bytes]) -> None:
     diff_ids = diff_ids_of(config, len(manifest.layers))
     names = [f"{_hex(diff_id)}.tar" for diff_id in diff_ids]
     for name, diff_id, layer in dict.fromkeys(zip(names, diff_ids, manifest.layers, strict=True)):
-        _add_unknown(file, name, _verified(image, layer, diff_id))
+        _add(file, name, image.checked(decompress(image.blob(layer), layer), diff_id))
     config_name = f"{_hex(manifest.config.digest)}.json"
     table = [{"Config": config_name, "RepoTags": [image.name], "Layers": names}]
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        _add(archive, config_name, config)
-        _add(archive, "manifest.json", canonical_json(table))
+    _add(file, config_name, [config])
+    _add(file, "manifest.json", [canonical_json(table)])
+    file.write(_ARCHIVE_END)
 
 
 def _config(image: _Image, manifest: Manifest) -> bytes:
     if manifest.config.size > _CONFIG_LIMIT:
         raise _no_config(f"it has {manifest.config.size} bytes")
-    config = bytearray()
-    for piece in image.blob(manifest.config):
-        config += piece
-        if len(config) > manifest.config.size:
-            raise _lacking(image.images, manifest.config.digest)
-    return bytes(config)
+    return read_blob(image.images, image.repository, manifest.config)
 
 
 def diff_ids_of(config: bytes, layers: int) -> list[str]:
@@ -295,25 +293,8 @@ def _no_config(why: str) -> Retryable:
     )
 
 
-def _verified(image: _Image, layer: Descriptor, diff_id: str) -> Iterator[bytes]:
-    found = hashlib.sha256()
-    for chunk in decompress(image.blob(layer), layer):
-        found.update(chunk)
-        yield chunk
-    if f"sha256:{found.hexdigest()}" != diff_id:
-        raise _lacking(image.images, diff_id)
-
-
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    _add_chunks(archive, _info(name, len(content)), iter([content]))
-
-
-def _add_chunks(archive: tarfile.TarFile, info: tarfile.TarInfo, chunks: Iterator[bytes]) -> None:
-    archive.addfile(info, _Chunks(chunks))  # type: ignore[arg-type]  # it reads: enough here
-
-
-def _add_unknown(file: IO[bytes], name: str, content: Iterator[bytes]) -> None:
-    """Add a member whose size is known only once it is written: its header comes last."""
+def _add(file: IO[bytes], name: str, content: Iterable[bytes]) -> None:
+    """Add a member; its header comes last, for some sizes are known only then."""
     start = file.tell()
     file.write(bytes(tarfile.BLOCKSIZE))
     size = 0
@@ -323,14 +304,10 @@ def _add_unknown(file: IO[bytes], name: str, content: Iterator[bytes]) -> None:
     file.write(bytes(-size % tarfile.BLOCKSIZE))
     end = file.tell()
     file.seek(start)
-    file.write(_info(name, size).tobuf(tarfile.GNU_FORMAT))
-    file.seek(end)
-
-
-def _info(name: str, size: int) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, 0o644
-    return info
+    file.write(info.tobuf(tarfile.GNU_FORMAT))
+    file.seek(end)
 
 
 def _index(manifests: list[dict[str, Any]]) -> bytes:
@@ -352,35 +329,5 @@ def _whole(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-class _Chunks:
-    """Pieces as a file; `tarfile` asks for them in pieces of its own."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = b""
-
-    def read(self, count: int) -> bytes:
-        parts: list[bytes] = []
-        while count > 0:
-            if not self._rest:
-                self._rest = next(self._chunks, b"")
-                if not self._rest:
-                    break
-            part, self._rest = self._rest[:count], self._rest[count:]
-            parts.append(part)
-            count -= len(part)
-        if not self._rest and count == 0:
-            self._rest = next(self._chunks, b"")  # past the last byte stands the digest's check
-        return b"".join(parts)
-
-
 def _hex(digest: str) -> str:
     return digest.removeprefix("sha256:")
-
-
-def _lacking(images: ImageReader, digest: str) -> Retryable:
-    return Retryable(
-        Reason.RESULT_INVALID,
-        f"{images.url} does not hold {digest} as it was",
-        hint="Build it again: only what is missing is made",
-    )

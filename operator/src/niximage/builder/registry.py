@@ -4,7 +4,6 @@ skopeo speaks to registries and finds their credentials; what it brings is belie
 the digests were computed here.
 """
 
-import hashlib
 import ipaddress
 import os
 import re
@@ -23,7 +22,7 @@ from niximage.image.base import (
     read_base_config,
     read_base_manifest,
 )
-from niximage.image.descriptor import Descriptor
+from niximage.image.descriptor import Descriptor, digest_of
 
 TIMEOUT: Final = 1800.0  # seconds for all of an image
 INSECURE: Final = "NIXIMAGE_INSECURE_REGISTRIES"
@@ -124,7 +123,7 @@ class _Skopeo:
     def document(self, digest: str) -> bytes:
         """A manifest or an index, verified."""
         content = self._run("inspect", "--raw", self._tls("--tls-verify"), self._at(digest))
-        if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+        if digest_of(content) != digest:
             raise _changed(self.name, f"the registry answers with another document for {digest}")
         return content
 

@@ -12,6 +12,11 @@ LAYER_ZSTD: Final = "application/vnd.oci.image.layer.v1.tar+zstd"
 LAYER_GZIP: Final = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 
+def digest_of(content: bytes | bytearray) -> str:
+    """The digest of content at hand: `sha256:` and 64 hex digits."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
 @dataclass(frozen=True, slots=True)
 class Descriptor:
     """One blob as a manifest names it.
@@ -29,7 +34,7 @@ class Descriptor:
     @classmethod
     def of(cls, media_type: str, content: bytes) -> Self:
         """The descriptor of content at hand."""
-        return cls(media_type, f"sha256:{hashlib.sha256(content).hexdigest()}", len(content))
+        return cls(media_type, digest_of(content), len(content))
 
     def to_json(self) -> dict[str, Any]:
         """The descriptor as OCI spells it."""

@@ -1,6 +1,5 @@
 """Images read from a registry over HTTP: the gateway, or any that serves the same bucket."""
 
-import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
@@ -14,7 +13,7 @@ from niximage.bucket.manifest import MANIFEST_LIMIT
 from niximage.bucket.referrers import Referrer, read_referrers
 from niximage.cli.contents.login import bearer, credentials, token_of
 from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
-from niximage.image.descriptor import INDEX, MANIFEST
+from niximage.image.descriptor import INDEX, MANIFEST, digest_of
 from niximage.nix.background import BackgroundLoop
 
 TIMEOUT: Final = 30.0  # seconds without a byte
@@ -66,12 +65,12 @@ class RegistryReader:
     def tag(self, repository: str, tag: str) -> str | None:
         """See `ImageReader`."""
         content = self._read(repository, f"manifests/{tag}", ACCEPT)
-        return None if content is None else f"sha256:{hashlib.sha256(content).hexdigest()}"
+        return None if content is None else digest_of(content)
 
     def manifest(self, repository: str, digest: str) -> bytes | None:
         """See `ImageReader`."""
         content = self._read(repository, f"manifests/{digest}", ACCEPT)
-        if content is not None and f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+        if content is not None and digest_of(content) != digest:
             raise Retryable(
                 Reason.RESULT_INVALID,
                 f"{self._url} answers {digest} with something else",
