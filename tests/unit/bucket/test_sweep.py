@@ -8,7 +8,7 @@ from niximage.bucket import ObjectStat, keys
 from niximage.bucket.layout import contents_digest, is_build_tag, read_listing, subject_of
 from niximage.bucket.leases import LIFETIME, oldest_lease
 from niximage.bucket.manifest import References
-from niximage.bucket.sweep import Facts, cutoff, forsaken, mark, plan, ranks
+from niximage.bucket.sweep import Facts, cutoff, forsaken, levels, mark, plan
 from niximage.image.descriptor import CONFIG, INDEX, LAYER_ZSTD, MANIFEST, Descriptor
 
 REPOSITORY = "team-a/hello"
@@ -198,9 +198,9 @@ def test_a_tag_that_leads_nowhere_goes() -> None:
     assert swept(case) == [tag.key]
 
 
-def test_ranks_put_every_index_above_its_members() -> None:
+def test_every_index_goes_before_its_members() -> None:
     images = {digest(1): image(1), digest(2): index(1), digest(3): index(1, 2), digest(4): None}
-    assert ranks(images) == {digest(3): 0, digest(2): 1, digest(1): 2, digest(4): 0}
+    assert levels(images) == [[digest(3), digest(4)], [digest(2)], [digest(1)]]
 
 
 @given(

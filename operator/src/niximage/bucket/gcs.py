@@ -68,8 +68,7 @@ class GcsStore:
             try:
                 blob.reload(timeout=self._timeout, retry=self._retry)
             except NotFound as error:
-                if _is_bucket_missing(error):
-                    raise
+                _check_bucket(error)
                 return None
             return _object(key, blob)
 
@@ -87,8 +86,7 @@ class GcsStore:
                     retry=self._retry,
                 )
             except NotFound as error:
-                if _is_bucket_missing(error):
-                    raise
+                _check_bucket(error)
                 return None
             except _TooLargeError:
                 raise Retryable(
@@ -105,20 +103,17 @@ class GcsStore:
         """
         blob = self._blob(key)
         with self._told("read", key):
-            try:
-                blob.reload(timeout=self._timeout, retry=self._retry)
-            except NotFound as error:
-                if _is_bucket_missing(error):
-                    raise
-                raise Retryable(Reason.BUCKET_UNAVAILABLE, f"{key} is not in {self.url}") from None
-            end = int(blob.size) if length is None else min(start + length, int(blob.size))
+            found = self.stat(key)
+            if found is None:
+                raise Retryable(Reason.BUCKET_UNAVAILABLE, f"{key} is not in {self.url}")
+            end = found.size if length is None else min(start + length, found.size)
             for offset in range(start, end, CHUNK):
                 yield blob.download_as_bytes(
                     start=offset,
                     end=min(offset + CHUNK, end) - 1,
                     raw_download=True,
                     checksum=None,  # the server has one for whole objects only
-                    if_generation_match=blob.generation,
+                    if_generation_match=found.generation,
                     timeout=self._timeout,
                     retry=self._retry,
                 )
@@ -149,8 +144,9 @@ class GcsStore:
             try:
                 self._upload(blob, content, **conditions)
             except (PreconditionFailed, NotFound) as error:
-                if seen is None or _is_bucket_missing(error):
+                if seen is None:
                     raise
+                _check_bucket(error)
                 return self._same(blob, key, content) is not None
         return True
 
@@ -172,8 +168,7 @@ class GcsStore:
                     raise
                 return True  # another touched it at the same time, by a clock ahead of ours
             except (PreconditionFailed, NotFound) as error:
-                if _is_bucket_missing(error):
-                    raise
+                _check_bucket(error)
                 return False
         return True
 
@@ -200,8 +195,7 @@ class GcsStore:
             try:
                 blob.delete(timeout=self._timeout, retry=self._retry, **_conditions(seen))
             except (PreconditionFailed, NotFound) as error:
-                if _is_bucket_missing(error):
-                    raise
+                _check_bucket(error)
                 return False
         return True
 
@@ -228,8 +222,7 @@ class GcsStore:
         try:
             blob.reload(timeout=self._timeout, retry=self._retry)
         except NotFound as error:
-            if _is_bucket_missing(error):
-                raise
+            _check_bucket(error)
             return None
         return _object(key, blob) if blob.crc32c == _crc32c(content) else None
 
@@ -353,9 +346,10 @@ def _read_failure(response: requests.Response, **_arguments: Any) -> None:
         _ = response.content
 
 
-def _is_bucket_missing(error: Exception) -> bool:
-    """Whether the bucket is not there, rather than the object."""
-    return "bucket does not exist" in str(error)
+def _check_bucket(error: Exception) -> None:
+    """Let an answer pass that is about the object; raise it where the bucket is not there."""
+    if "bucket does not exist" in str(error):
+        raise error
 
 
 def _status(error: BaseException | None) -> int | None:

@@ -8,7 +8,7 @@ from niximage.bucket import hold, keys
 from niximage.bucket.images import read_references
 from niximage.bucket.layout import read_listing, revision_of
 from niximage.bucket.store import ObjectStat, ObjectStore
-from niximage.bucket.sweep import SKEW, cutoff, ranks
+from niximage.bucket.sweep import SKEW, cutoff, levels
 from niximage.bucket.threads import in_parallel
 
 _PASSES: Final = 10
@@ -61,10 +61,8 @@ def remove_repository(store: ObjectStore, repository: str) -> Removed:
             break
         # Indexes go before their members.
         read = in_parallel(lambda digest: read_references(store, digest), images)
-        rank = ranks(dict(zip(images, read, strict=True)))
-        for each in sorted(set(rank.values())):
-            level = [found for digest, found in images.items() if rank[digest] == each]
-            revisions += _delete(store, level)
+        for level in levels(dict(zip(images, read, strict=True))):
+            revisions += _delete(store, [images[digest] for digest in level])
     _delete(store, list(store.list(keys.tag_records_prefix(repository))))
     links = [found for found in store.list(keys.layers_prefix(repository)) if found.time < before]
     return Removed(

@@ -45,13 +45,11 @@ class Doomed:
         object: as it was listed: deleted only if it is still so.
         kind: "tag", "manifest", "record", "link" or "blob".
         repository: whose it is; "" for what belongs to none.
-        digest: of a manifest.
     """
 
     object: ObjectStat
     kind: str
     repository: str
-    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +153,8 @@ def forsaken(facts: Facts) -> frozenset[str]:
     )
 
 
-def ranks(images: Mapping[str, References | None]) -> dict[str, int]:
-    """For each image how many indexes of the same lot lie above it: delete the lowest first."""
+def levels(images: Mapping[str, References | None]) -> list[list[str]]:
+    """The digests of images in the order in which they go: indexes before their members."""
     members = {
         digest: {member.digest for member in references.manifests} & images.keys()
         for digest, references in images.items()
@@ -171,7 +169,7 @@ def ranks(images: Mapping[str, References | None]) -> dict[str, int]:
             for digest in below:
                 if rank[digest] <= rank[index]:
                     rank[digest], changed = rank[index] + 1, True
-    return rank
+    return [[digest for digest in images if rank[digest] == n] for n in sorted({*rank.values()})]
 
 
 def plan(
@@ -215,15 +213,13 @@ def plan(
     ]
     # No lease that counts is that old.
     leases = [Doomed(found, "record", "") for found in listing.leases if old(found)]
-    revisions = [
-        Doomed(found, "manifest", image[0], image[1])
-        for image, found in listing.revisions.items()
-        if old(found) and image not in marks.images
-    ]
-    rank = ranks({doomed.digest: facts.references.get(doomed.digest) for doomed in revisions})
-    by_rank = [
-        [doomed for doomed in revisions if rank[doomed.digest] == each]
-        for each in sorted(set(rank.values()))
+    revisions: dict[str, list[Doomed]] = {}
+    for (repository, digest), found in listing.revisions.items():
+        if old(found) and (repository, digest) not in marks.images:
+            revisions.setdefault(digest, []).append(Doomed(found, "manifest", repository))
+    by_level = [
+        [doomed for digest in level for doomed in revisions[digest]]
+        for level in levels({digest: facts.references.get(digest) for digest in revisions})
     ]
     records = [Doomed(found, "record", "") for found in dead_records if old(found)]
     layers = [
@@ -249,7 +245,7 @@ def plan(
             tuple(phase)
             for phase in (
                 tags,
-                *by_rank,
+                *by_level,
                 history + tag_records + leases + records,
                 layers,
                 doomed_blobs,
