@@ -180,6 +180,23 @@ def test_the_status_of_a_failure_tells_derivation_log_and_next_try() -> None:
     assert "tried again in 30s" in text
 
 
+def test_the_status_tells_a_long_sentence_once() -> None:
+    words = "unfree-tool: it has an unfree license; to allow it, set spec.nixpkgsConfig.allowUnfree"
+    failure = {
+        "reason": "UnfreeOrInsecure",
+        "message": words,
+        "lastFailureTime": "2026-05-01T11:59:00Z",
+    }
+    conditions = [
+        condition("Ready", "False", "UnfreeOrInsecure", words),
+        condition("Stalled", "True", "UnfreeOrInsecure", words),
+    ]
+    text = plain(*image_status(ready(failure=failure, conditions=conditions), NOW, packages=[]))
+    assert " ".join(text.split()).count(words) == 1
+    assert text.count("(as above)") == 2
+    assert text.rstrip().endswith("Failed 1m ago: UnfreeOrInsecure")
+
+
 def test_the_history_tells_what_each_build_came_to() -> None:
     builds = [
         {

@@ -12,6 +12,7 @@ import pytest
 
 from niximage.api.build import PinnedBase
 from niximage.api.status import ConditionType
+from niximage.controller.decision.build import PROGRESS_EVERY, TWIN_EVERY
 from niximage.controller.decision.decide import decide
 from niximage.controller.job_view import JobState
 from niximage.controller.steps import (
@@ -23,7 +24,7 @@ from niximage.controller.steps import (
     ReadOutcome,
     Resolve,
 )
-from niximage.controller.views import BaseWanting, Observed
+from niximage.controller.views import BaseWanting, Observed, Queued
 from niximage.errors import Reason, Retryable, Terminal
 from unit.controller.states import (
     ABSENT,
@@ -131,7 +132,22 @@ def test_a_job_of_another_object_is_never_taken_for_ours() -> None:
     assert decide(image, observed, NOW, SETTINGS).looks == (FindJob(foreign),)
     decision = decide(image, replace(observed, in_the_way=foreign), NOW, SETTINGS)
     assert not decision.effects
-    assert told(answered(image, decision))["Reconciling"] == "True/ProgressingWithRetry"
+    assert decision.requeue_after == PROGRESS_EVERY
+    waiting = answered(image, decision)
+    assert told(waiting)["Reconciling"] == "True/Queued"
+    assert waiting.status.failure is None, "no attempt is spent"
+    words = waiting.status.condition(ConditionType.RECONCILING)
+    assert words is not None
+    assert words.message.endswith(f"If it stays: kubectl delete job {foreign.name} -n team-a")
+
+
+def test_who_waits_for_the_build_of_the_same_looks_at_it_again() -> None:
+    image = seen(nix_image())
+    turn = Queued("waiting for other-1, which builds the same inputs", (job(image),), twin=True)
+    observed = observe(source=pinned(), published=ABSENT, turn=turn)
+    assert decide(image, observed, NOW, SETTINGS).requeue_after == TWIN_EVERY
+    full = replace(observed, turn=replace(turn, twin=False))
+    assert decide(image, full, NOW, SETTINGS).requeue_after is None
 
 
 def test_a_succeeded_job_is_believed_only_after_the_bucket_was_seen() -> None:

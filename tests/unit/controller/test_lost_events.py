@@ -44,4 +44,5 @@ def test_where_the_cluster_does_not_say_it_is_waited_for(recreated: World) -> No
     recreated.reconcile()
     assert recreated.live_jobs() == []
     (told,) = [c for c in recreated.image["status"]["conditions"] if c["type"] == "Reconciling"]
-    assert f"the Job {ghost.name} belongs to another object" in told["message"]
+    assert f"waiting for the Job {ghost.name} to go" in told["message"]
+    assert "failure" not in recreated.image["status"], "it is no attempt"

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from niximage.controller.builds.turns import AGING, Ask, Caps, Turns
+from niximage.controller.builds.turns import AGING, Ask, Caps, Turns, with_trouble
 from niximage.controller.job_view import JobState, JobView
 from niximage.controller.steps import Urgency
 from niximage.controller.views import Queued, Turn
@@ -126,6 +127,22 @@ def test_namespaces_take_turns_however_many_images_one_has() -> None:
         waiting.remove(running)
         order.append(running)
     assert order == ["b/1", "c/1", "a/1", "b/2", "a/2", "a/3"]
+
+
+@pytest.mark.parametrize(
+    ("count", "twin", "stuck", "added"),
+    [
+        (1, True, 1, "; its pod does not run: no room"),
+        (1, True, 0, ""),
+        (3, False, 2, "; the pods of 2 do not run, web-0: no room"),
+        (3, False, 1, "; the pod of one does not run, web-0: no room"),
+        (0, False, 0, ""),
+    ],
+)
+def test_what_keeps_those_before_it_is_told(count: int, twin: bool, stuck: int, added: str) -> None:
+    ahead = tuple(replace(job(nix_image()), name=f"web-{n}") for n in range(count))
+    troubles = {each.name: "no room" for each in ahead[:stuck]}
+    assert with_trouble(Queued("waiting", ahead, twin=twin), troubles).words == f"waiting{added}"
 
 
 def test_equal_inputs_of_one_namespace_build_once() -> None:

@@ -19,12 +19,12 @@ from niximage.controller.bases import find_base
 from niximage.controller.builds.build_log import keep_log
 from niximage.controller.builds.outcome import newest, outcome
 from niximage.controller.builds.progress import ProgressReader
-from niximage.controller.builds.turns import Ask, Caps, Turns
+from niximage.controller.builds.turns import Ask, Caps, Turns, with_trouble
 from niximage.controller.cache import Cache
 from niximage.controller.cluster.client import Cluster
 from niximage.controller.cluster.config_map import ConfigMaps
 from niximage.controller.decision.classes import denied_artifact
-from niximage.controller.job_view import JobView
+from niximage.controller.job_view import LOST, PENDING, JobView
 from niximage.controller.settings import Settings
 from niximage.controller.sources.due import Question, told_before
 from niximage.controller.sources.resolver import Resolver
@@ -43,7 +43,7 @@ from niximage.controller.steps import (
     TakeTurn,
 )
 from niximage.controller.stored import CachedImage
-from niximage.controller.views import Absent, Observed, Published
+from niximage.controller.views import Absent, Observed, Published, Queued
 from niximage.errors import NixImageError, Reason, Retryable
 
 BUCKET_TIMEOUT: Final = 60.0  # seconds of one look into the bucket
@@ -95,7 +95,10 @@ class Looks:
                 return replace(observed, base=find_base(self._cache, key, name))
             case TakeTurn():
                 ask = _ask(look, cached, settings, self._turns.now)
-                return replace(observed, turn=self._turns.take(ask, self._cache.all_jobs()))
+                turn = self._turns.take(ask, self._cache.all_jobs())
+                if isinstance(turn, Queued):
+                    turn = with_trouble(turn, self._troubles(turn))
+                return replace(observed, turn=turn)
             case FindPublished(input_hash):
                 found = await self._published(key[0], image.repository, input_hash)
                 return replace(observed, published=found)
@@ -135,6 +138,17 @@ class Looks:
         if isinstance(source, PinnedSource):
             return denied_artifact(source, settings.build_class) or source
         return source
+
+    def _troubles(self, queued: Queued) -> dict[str, str]:
+        """What is wrong with the pods of the Jobs that a build waits for, as their images tell."""
+        found = {}
+        for job in queued.behind:
+            cached = self._cache.image((job.namespace, job.image))
+            build = cached.image.status.current_build if cached and cached.image else None
+            progress = build.progress if build and build.job_name == job.name else None
+            if progress is not None and progress.phase in {PENDING, LOST}:
+                found[job.name] = progress.message
+        return found
 
     async def known(self, request: BuildRequest, settings: Settings) -> BuildRequest:
         """The request, perhaps with what its packages were evaluated to before."""

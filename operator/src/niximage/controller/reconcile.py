@@ -34,11 +34,13 @@ from niximage.controller.settings import Settings
 from niximage.controller.steps import CreateJob, DeleteJob, Effect, SetFinalizers
 from niximage.controller.stored import CachedImage, Key
 from niximage.controller.views import ClassWanting, Observed
-from niximage.errors import NixImageError, Reason, Retryable, Terminal
+from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
 
 HOST: Final = platform.node()
 ROUNDS: Final = 12  # looks and effects of one pass; more is a bug that must not spin
 SOON: Final = 1.0  # seconds; a status that is overwritten within them is not worth a write
+
+LOGGED: Final = 500  # bytes of what went wrong
 
 log = logging.getLogger(__name__)
 
@@ -184,6 +186,12 @@ class Reconciler:
         self._metrics.changed(image.status, after)
         for event in happened(image.status, after):
             self._event(image, after, event)
+            if event.type == "Warning":
+                metadata = image.metadata
+                about = {"namespace": metadata.namespace, "image": metadata.name}
+                words = plain_text(" ".join(event.note.split()), LOGGED)
+                where = f"{metadata.namespace}/{metadata.name}"
+                log.warning("%s: %s: %s", where, event.reason, words, extra=about)
 
     def _event(self, image: NixImage, after: NixImageStatus, event: Happened) -> None:
         self._announce(event_manifest(image, after, event, dt.datetime.now(dt.UTC), HOST))

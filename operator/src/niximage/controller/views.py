@@ -75,9 +75,17 @@ class BaseWanting:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A build may not start yet, and why, in words for people."""
+    """A build may not start yet, and why, in words for people.
+
+    Attributes:
+        words: they.
+        behind: the Jobs of its namespace that it waits for.
+        twin: whether that is one which builds the same.
+    """
 
     words: str
+    behind: tuple[JobView, ...] = ()
+    twin: bool = False
 
 
 class Turn(enum.Enum):

@@ -16,6 +16,8 @@ from niximage.cli.tables import Cell, age, duration, table
 from niximage.errors import plain_text
 
 BAR: Final = 30  # columns of a progress bar
+AS_ABOVE: Final = "(as above)"
+ONCE: Final = 60  # characters of a sentence that is told once
 SHORT: Final = 12  # digits of a digest or revision that people compare
 _STYLES: Final = {"True": "green", "False": "red", "Succeeded": "green", "Failed": "red"}
 
@@ -76,7 +78,13 @@ def image_status(
     shown: list[RenderableType] = [_fields(lines)]
     if status.conditions:
         rows = [
-            [c.type, c.status, c.reason, age(c.last_transition_time, now), c.message]
+            [
+                c.type,
+                c.status,
+                c.reason,
+                age(c.last_transition_time, now),
+                _once(c.message, message),
+            ]
             for c in status.conditions
         ]
         conditions = table(("CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"), rows)
@@ -84,7 +92,7 @@ def image_status(
     if status.current_build is not None:
         shown += [Text(), *_build(status.current_build, now)]
     if status.failure is not None:
-        shown += [Text(), *_failure(status.failure, now)]
+        shown += [Text(), *_failure(status.failure, now, told=message)]
     return shown
 
 
@@ -163,11 +171,17 @@ def _count(progress: Progress) -> str:
     return f"{progress.done}/{progress.total}" if progress.total else ""
 
 
-def _failure(failure: Failure, now: dt.datetime) -> list[RenderableType]:
+def _once(words: str, told: str) -> str:
+    """Words that are told for the first time, or where to look for them."""
+    return AS_ABOVE if len(words) > ONCE and words in told else words
+
+
+def _failure(failure: Failure, now: dt.datetime, told: str) -> list[RenderableType]:
     when = f"{age(failure.last_failure_time, now)} ago"
     tries = f", {failure.attempts} times in a row" if failure.attempts > 1 else ""
     lines = [f"Failed {when}{tries}: {failure.reason}"]
-    lines += [f"  {line}" for line in failure.message.splitlines()]
+    if failure.message not in told:
+        lines += [f"  {line}" for line in failure.message.splitlines()]
     if failure.derivation:
         lines.append(f"  derivation: {failure.derivation}")
     if failure.log_tail:

@@ -15,7 +15,9 @@ from niximage.controller.job_view import JobState, JobView
 from niximage.controller.steps import Urgency
 from niximage.controller.stored import Key
 from niximage.controller.views import Queued, Turn
+from niximage.errors import plain_text
 
+SHOWN: Final = 600  # bytes of what keeps another's pod
 AGING: Final = 600.0  # seconds of waiting that count as one step of urgency
 
 
@@ -97,12 +99,14 @@ class Turns:
         self._asked.add(key)
         running = [job for job in jobs if occupies(job)]
         if twin := _twin(ask, running):
-            return Queued(f"waiting for {twin}, which builds the same inputs")
+            words = f"waiting for {twin.name}, which builds the same inputs"
+            return Queued(words, (twin,), twin=True)
         if any(self._is_twin(ask, other) for other in self._granted.values()):
             return Queued("waiting for a build of the same inputs")
         # First the cheap answer: it is that of nearly all while thousands wait.
         if full := Use.of(running, self._granted.values()).full(ask):
-            return Queued(f"waiting: {full}")
+            beside = tuple(job for job in running if job.namespace == key[0])
+            return Queued(f"waiting: {full}", beside)
         if key not in self._admitted(running):
             return Queued("waiting: other builds come first")
         del self._waiting[key]
@@ -229,19 +233,36 @@ class Use:
         return ""
 
 
+def with_trouble(queued: Queued, troubles: Mapping[str, str]) -> Queued:
+    """What a build waits for, with what keeps those before it from starting, if that is known.
+
+    Args:
+        queued: why it waits.
+        troubles: what is wrong with pods, by the names of their Jobs.
+    """
+    stuck = [job.name for job in queued.behind if job.name in troubles]
+    if not stuck:
+        return queued
+    first = plain_text(troubles[stuck[0]], SHOWN)
+    if queued.twin:
+        return replace(queued, words=f"{queued.words}; its pod does not run: {first}")
+    pods = "pod of one does" if len(stuck) == 1 else f"pods of {len(stuck)} do"
+    return replace(queued, words=f"{queued.words}; the {pods} not run, {stuck[0]}: {first}")
+
+
 def occupies(job: JobView) -> bool:
     """Whether a Job takes a place: Kueue's are counted by Kueue."""
     return job.state in {JobState.LIVE, JobState.DELETING} and not job.queue
 
 
-def _twin(ask: Ask, running: Iterable[JobView]) -> str:
-    """The name of a live Job of another image that builds the same, or ""."""
+def _twin(ask: Ask, running: Iterable[JobView]) -> JobView | None:
+    """The live Job of another image that builds the same, if there is one."""
     wanted: Mapping[str, str] = {"namespace": ask.key[0], "input_hash": ask.input_hash}
     for job in running:
         same = all(getattr(job, name) == value for name, value in wanted.items())
         if same and job.image != ask.key[1]:
-            return job.name
-    return ""
+            return job
+    return None
 
 
 def _aged(ask: Ask, now: float) -> int:

@@ -1,5 +1,6 @@
 """From known inputs to an image: steps 6 to 12 of `decide`. Pure."""
 
+from dataclasses import replace
 from typing import Final
 
 from niximage.api.build import BuildRequest, PinnedSource, PublishResult
@@ -27,6 +28,7 @@ from niximage.errors import NixImageError, Reason, Retryable, Terminal
 
 GONE_SOON: Final = 2.0  # seconds between looks at a Job that is being deleted
 PROGRESS_EVERY: Final = 15.0  # seconds between looks at a Job that runs
+TWIN_EVERY: Final = 30.0  # seconds between looks at another image's Job that builds the same
 PROGRESS_FIRST: Final = 4.0  # seconds after which a pod that cannot start is told of
 
 
@@ -84,7 +86,7 @@ def with_inputs(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: 
             return Decision(looks=(FindJob(job),))  # a watch that has just begun missed its end
         return Decision(status=answers.building(case, source, job), requeue_after=GONE_SOON)
     if job.owner != case.image.metadata.uid:
-        return _taken(case, source, inputs, job)
+        return _taken(case, source, job)
     if job.state is JobState.LIVE:
         return _live(case, pinned, source, job)
 
@@ -147,16 +149,20 @@ def _is_outlived(case: Case, pinned: PinnedSource, job: JobView) -> bool:
     return template(case.image, create, case.settings) != job.template
 
 
-def _taken(case: Case, source: SourceStatus, inputs: str, job: JobView) -> Decision:
-    """A Job of another object has the name of ours, if the cluster itself says so, too."""
+def _taken(case: Case, source: SourceStatus, job: JobView) -> Decision:
+    """A Job of another object has the name of ours, if the cluster itself says so, too.
+
+    Of a NixImage that was deleted and made anew the former's Job goes soon: that is no failure.
+    """
     if case.observed.in_the_way is None:
         return Decision(looks=(FindJob(job),))
-    taken = Retryable(
-        Reason.BUILD_INTERRUPTED,
-        f"the Job {job.name} belongs to another object",
-        hint="The build starts when that Job is gone; delete it if nothing needs it",
+    waits = answers.queued(
+        case,
+        source,
+        f"waiting for the Job {job.name} to go: it belongs to another object, such as a former "
+        f"NixImage of this name. If it stays: kubectl delete job {job.name} -n {job.namespace}",
     )
-    return failed(case, taken, source, inputs)
+    return replace(waits, requeue_after=PROGRESS_EVERY)
 
 
 def _again(
@@ -169,7 +175,7 @@ def _again(
         case JobView(state=JobState.DELETING):
             return Decision(status=answers.building(case, source, job), requeue_after=GONE_SOON)
         case JobView() if job.owner != case.image.metadata.uid:
-            return _taken(case, source, inputs, job)
+            return _taken(case, source, job)
         case JobView():
             return Decision(effects=(DeleteJob(job),))
 
@@ -224,8 +230,10 @@ def _create(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str)
     match case.observed.turn:
         case None:
             return Decision(looks=(TakeTurn(inputs, _urgency(case, again=failure is not None)),))
-        case Queued(words):
-            return answers.queued(case, source, words)
+        case Queued() as turn:
+            waits = answers.queued(case, source, turn.words)
+            # Whose build is the same may be stuck, and nobody tells us of that.
+            return replace(waits, requeue_after=TWIN_EVERY) if turn.twin else waits
         case Turn.GRANTED:
             pass
     asked_at = int(case.now.timestamp()) * 1_000_000_000
