@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from niximage.controller.cache import Cache
+from niximage.controller.cluster.lease import lease_place
 from niximage.controller.cluster.rights import check_rights
 from niximage.controller.health import Health, serve_health
 from niximage.controller.metrics import Metrics
@@ -111,3 +112,17 @@ async def test_rights_are_asked_where_they_are_needed() -> None:
     reviews = Reviews("list nixbuildclasses")
     await check_rights(reviews, ("a", "b"))
     assert set(reviews.asked) == {"a", "b"}
+
+
+async def test_the_right_to_hold_the_lease_is_asked_for_where_there_is_one() -> None:
+    await check_rights(Reviews("update leases"), ())
+    with pytest.raises(Terminal, match=r"may not: update leases\.coordination\.k8s\.io in system"):
+        await check_rights(Reviews("update leases"), (), ("system", "operator"))
+
+
+@pytest.mark.parametrize("place", ["operator", "/operator", "system/", "system/operator/x"])
+def test_a_lease_is_a_namespace_and_a_name(place: str) -> None:
+    with pytest.raises(Terminal, match="is no Lease"):
+        lease_place(place)
+    assert lease_place("") is None
+    assert lease_place("system/operator") == ("system", "operator")

@@ -169,6 +169,42 @@ async def test_a_renewal_whose_reply_was_lost_is_ours_all_the_same(clock: Clock)
     holding.cancel()
 
 
+async def test_a_renewal_that_met_a_newer_lease_waits_for_no_answer_beyond_its_time(
+    clock: Clock,
+) -> None:
+    class Silent(Server):
+        async def call(self, method: str, path: str, *, body: Json | None = None) -> Json:
+            if method == "GET" and self.lease is not None:
+                clock.now += DURATION
+                await asyncio.Event().wait()
+            return await super().call(method, path, body=body)
+
+    server = Silent()
+    one = lease(server, "one", clock)
+    await one.acquire()
+    assert server.lease is not None
+    server.lease["metadata"]["resourceVersion"] = "99"
+    clock.now = DURATION - MARGIN - RENEW_EVERY - 0.05  # so that little is left of its time
+    async with asyncio.timeout(5):
+        with pytest.raises(Retryable, match="is lost: no answer in time"):
+            await one.hold()
+
+
+async def test_who_waits_says_once_what_for(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    server = Server()
+    server.away = True
+    waiting = asyncio.create_task(lease(server, "one", clock).acquire())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert clock.now > 5
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("WARNING", "waiting for the Lease system/operator: away")
+    ]
+    server.away = False
+    await waiting
+
+
 async def test_two_that_reach_for_it_at_once(clock: Clock) -> None:
     server = Server()
     leases = [lease(server, str(n), clock) for n in range(2)]

@@ -26,7 +26,7 @@ from niximage.controller.cluster.client import ApiServer
 from niximage.controller.cluster.config_map import ConfigMaps
 from niximage.controller.cluster.connection import Conflict, NotThere
 from niximage.controller.cluster.informer import watch
-from niximage.controller.cluster.lease import Lease
+from niximage.controller.cluster.lease import Lease, lease_place
 from niximage.controller.cluster.rights import check_rights
 from niximage.controller.health import Health, serve_health
 from niximage.controller.job_view import JobView
@@ -266,8 +266,9 @@ async def run(
     metrics = Metrics()
     health = Health(patience=2 * settings.resync_interval * (1 + JITTER) + LIST_TIMEOUT)
     async with ApiServer(settings.namespaces) as cluster, serve_health(listen, health, metrics):
-        await check_rights(cluster, settings.namespaces)
-        async with _background(_look_at(store, health)), _lead(cluster, settings) as lead:
+        place = lease_place(settings.lease)
+        await check_rights(cluster, settings.namespaces, place)
+        async with _background(_look_at(store, health)), _lead(cluster, place) as lead:
             health.began()
             metrics.leader.set(1)
             operator = Operator(
@@ -348,18 +349,12 @@ class Lead:
 
 
 @contextlib.asynccontextmanager
-async def _lead(cluster: ApiServer, settings: Settings) -> AsyncIterator[Lead]:
+async def _lead(cluster: ApiServer, place: tuple[str, str] | None) -> AsyncIterator[Lead]:
     """Act only while the Lease is ours."""
-    if not settings.lease:
+    if place is None:
         yield Lead([], None)
         return
-    namespace, _, name = settings.lease.partition("/")
-    if not namespace or not name:
-        raise Terminal(
-            Reason.INVALID_SPEC,
-            f"{settings.lease!r} is no Lease",
-            hint="Write it as namespace/name",
-        )
+    namespace, name = place
     holder = f"{platform.node()}-{secrets.token_hex(4)}"
     lease = Lease(cluster, namespace=namespace, name=name, holder=holder)
     await lease.acquire()

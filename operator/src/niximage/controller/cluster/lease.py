@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from niximage.controller.cluster.connection import Conflict, NotThere
-from niximage.errors import NixImageError, Reason, Retryable
+from niximage.errors import NixImageError, Reason, Retryable, Terminal
 
 DURATION: Final = 10.0  # seconds that a Lease holds without a renewal
 RENEW_EVERY: Final = 2.0  # seconds between renewals
@@ -33,6 +33,22 @@ class Leases(Protocol):
     async def call(self, method: str, path: str, *, body: Json | None = None) -> Json:
         """Ask the API server for something."""
         ...
+
+
+def lease_place(text: str) -> tuple[str, str] | None:
+    """Namespace and name of a Lease as an option says it, `namespace/name`; None for "".
+
+    Raises:
+        Terminal: it is none.
+    """
+    if not text:
+        return None
+    namespace, _, name = text.partition("/")
+    if not namespace or not name or "/" in name:
+        raise Terminal(
+            Reason.INVALID_SPEC, f"{text[:300]!r} is no Lease", hint="Write it as namespace/name"
+        )
+    return namespace, name
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +120,20 @@ class Lease:
 
     async def acquire(self) -> None:
         """Wait until the Lease is ours."""
-        waiting = False
+        told = ""
         while True:
             try:
                 if await self._try_to_take():
                     log.info("holding the Lease %s/%s", self._namespace, self._name)
                     return
+                level, words = logging.INFO, "another operator is at work"
             except NixImageError as error:
-                log.warning("the Lease %s/%s: %s", self._namespace, self._name, error)
-            if not waiting:
-                log.info("another operator is at work; waiting for %s", self._name)
-                waiting = True
+                level, words = logging.WARNING, str(error)
+            if words != told:  # not each second
+                log.log(
+                    level, "waiting for the Lease %s/%s: %s", self._namespace, self._name, words
+                )
+                told = words
             await self._sleep(LOOK_EVERY)
 
     async def hold(self) -> None:
@@ -125,28 +144,31 @@ class Lease:
         """
         while True:
             await self._sleep(RENEW_EVERY)
-            left = self._renewed + DURATION - MARGIN - self._clock()
+            end = self._renewed + DURATION - MARGIN
             try:
-                async with asyncio.timeout(max(left, 0)):
-                    await self._renew()
-            except Conflict:
-                await self._look_again()
+                async with asyncio.timeout(max(end - self._clock(), 0)):
+                    is_ours = await self._renew_ours()
             except (NixImageError, TimeoutError) as error:
-                if self._clock() >= self._renewed + DURATION - MARGIN:
+                if self._clock() >= end:
                     raise self._lost(str(error) or "no answer in time") from None
                 log.warning("the Lease was not renewed, and is tried again: %s", error)
+            else:
+                if not is_ours:
+                    raise self._lost("another operator has taken it")
 
-    async def _look_again(self) -> None:
-        """A renewal met a newer Lease: one of ours, whose reply was lost, or somebody else's."""
+    async def _renew_ours(self) -> bool:
+        """Renew the Lease, or see that it is ours; False where somebody else has it."""
         try:
+            await self._renew()
+        except Conflict:  # with a write of ours whose reply was lost, or with somebody else's
             found = await self._cluster.call("GET", f"{self._folder}/{self._name}")
-        except NixImageError as error:
-            log.warning("the Lease was not renewed, and is tried again: %s", error)
-            return
-        holder = (found.get("spec") or {}).get("holderIdentity")
-        if holder != self._holder:
-            raise self._lost("another operator has taken it")
-        self._seen = Seen(self._holder, found["metadata"]["resourceVersion"], self._clock())
+            self._seen = self._as_seen(found)
+            return self._seen.holder == self._holder
+        return True
+
+    def _as_seen(self, found: Json) -> Seen:
+        holder = (found.get("spec") or {}).get("holderIdentity") or ""
+        return Seen(holder, found["metadata"]["resourceVersion"], self._clock())
 
     async def release(self) -> None:
         """Give the Lease back, so that another need not wait for its end."""
@@ -166,10 +188,9 @@ class Lease:
         if found is None:
             self._seen = None
         else:
-            version = found["metadata"]["resourceVersion"]
-            holder = (found.get("spec") or {}).get("holderIdentity") or ""
-            if self._seen is None or self._seen.version != version:
-                self._seen = Seen(holder, version, self._clock())
+            now = self._as_seen(found)
+            if self._seen is None or self._seen.version != now.version:
+                self._seen = now
             if self._seen.holder != self._holder and not self._seen.is_free(self._clock()):
                 return False
         try:

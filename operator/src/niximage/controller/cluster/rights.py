@@ -41,6 +41,9 @@ RIGHTS: Final = (
     *(Right(verb, "", "configmaps") for verb in ("get", "create", "patch", "delete")),
     *(Right(verb, "events.k8s.io", "events") for verb in ("create", "list")),
 )
+LEASE_RIGHTS: Final = tuple(
+    Right(verb, "coordination.k8s.io", "leases") for verb in ("create", "get", "update")
+)
 
 
 class Asked(Protocol):
@@ -70,31 +73,40 @@ async def may_watch(cluster: Asked, plural: str, namespaces: tuple[str, ...]) ->
     return all([await cluster.may(attributes) for attributes in asked])
 
 
-async def check_rights(cluster: Asked, namespaces: tuple[str, ...]) -> None:
+async def check_rights(
+    cluster: Asked, namespaces: tuple[str, ...], lease: tuple[str, str] | None = None
+) -> None:
     """Ask the API server for each right.
 
     Args:
         cluster: the API server.
         namespaces: the only ones to look into; none for all.
+        lease: namespace and name of the Lease to hold; None for none.
 
     Raises:
         Terminal: some are missing; the message names each.
         Retryable: the API server does not answer.
     """
+    asked = [
+        (right, namespace, "")
+        for namespace in namespaces or ("",)
+        for right in RIGHTS
+        if not (right.cluster and namespaces)
+    ]
+    if lease is not None:
+        asked += [(right, *lease) for right in LEASE_RIGHTS]
     missing: list[str] = []
-    for namespace in namespaces or ("",):
-        for right in RIGHTS:
-            if right.cluster and namespaces:
-                continue
-            attributes = {
-                "namespace": "" if right.cluster else namespace,
-                "verb": right.verb,
-                "group": right.group,
-                "resource": right.resource,
-                "subresource": right.subresource,
-            }
-            if not await cluster.may(attributes):
-                missing.append(f"{right}{f' in {namespace}' if namespace else ''}")
+    for right, namespace, name in asked:
+        attributes = {
+            "namespace": namespace,
+            "verb": right.verb,
+            "group": right.group,
+            "resource": right.resource,
+            "subresource": right.subresource,
+            "name": name,
+        }
+        if not await cluster.may(attributes):
+            missing.append(f"{right}{f' in {namespace}' if namespace else ''}")
     if missing:
         raise Terminal(
             Reason.CLUSTER_UNAVAILABLE,
