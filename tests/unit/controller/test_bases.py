@@ -92,6 +92,6 @@ def test_those_based_on_an_image_are_known_as_specs_come_and_go() -> None:
     known.drop_image(("team-a", "api"), "u-api")
     assert known.based_on(base) == frozenset()
     known.begin_list()
-    known.finish_list([CachedImage.from_json(body("new", "base")).stored], [])
+    known.finish_list([CachedImage.from_json(body("new", "base")).stored], [], [])
     assert known.based_on(base) == {("team-a", "new")}
     assert known.based_on(("team-a", "alone")) == frozenset()

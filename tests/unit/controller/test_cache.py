@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from niximage.api.build_class import NixBuildClass
 from niximage.api.image import FINALIZER
 from niximage.controller.cache import Cache
 from niximage.controller.job_view import ATTEMPT, JobState, JobView
@@ -31,13 +32,14 @@ def image(name: str, version: int, uid: str = "u-1", **output: Any) -> CachedIma
     )
 
 
-def job(name: str, *, of: str = "web", uid: str = "j-1") -> JobView:
+def job(name: str, *, of: str = "web", uid: str = "j-1", version: int = 1) -> JobView:
     return JobView.from_json(
         {
             "metadata": {
                 "name": name,
                 "namespace": "team-a",
                 "uid": uid,
+                "resourceVersion": str(version),
                 "creationTimestamp": "2026-05-04T12:00:00Z",
                 "labels": {"niximage.dev/image": of},
             }
@@ -60,6 +62,16 @@ def test_an_older_version_does_not_replace_a_newer_one() -> None:
     known = cache.image(WEB)
     assert known is not None
     assert known.metadata["resourceVersion"] == "10"
+
+
+def test_a_reply_that_comes_after_the_event_that_a_job_ended_does_not_bring_it_back() -> None:
+    cache = Cache()
+    begun = job("web-1", version=9)
+    ended = replace(job("web-1", version=10), state=JobState.SUCCEEDED)
+    cache.put_job(ended)
+    assert not cache.put_job(begun)
+    assert cache.jobs(WEB) == (ended,)
+    assert not cache.put_job(replace(ended, version=11)), "another version alone is no news"
 
 
 def test_a_reply_that_comes_after_the_deletion_brings_nothing_back() -> None:
@@ -123,7 +135,7 @@ def test_a_full_list_removes_what_the_watch_missed() -> None:
     cache.put_image(image("gone", 1))
     cache.put_job(job("gone-1", of="gone"))
     cache.begin_list()
-    changed = cache.finish_list([image("web", 2).stored], [job("web-1")])
+    changed = cache.finish_list([image("web", 2).stored], [job("web-1")], [])
     assert changed == {WEB, ("team-a", "gone")}
     assert cache.keys() == [WEB]
     assert cache.jobs(("team-a", "gone")) == ()
@@ -136,12 +148,30 @@ def test_what_happened_during_a_list_is_newer_than_the_list() -> None:
     cache.put_image(image("web", 5))
     cache.put_job(job("web-2"))
     cache.drop_image(("team-a", "old"), "u-1")
-    cache.finish_list([image("web", 4).stored, image("old", 1).stored], [])
+    cache.finish_list([image("web", 4).stored, image("old", 1).stored], [], [])
     known = cache.image(WEB)
     assert known is not None
     assert known.metadata["resourceVersion"] == "5"
     assert cache.image(("team-a", "old")) is None
     assert [j.name for j in cache.jobs(WEB)] == ["web-2"]
+
+
+def test_a_class_that_changed_during_a_list_is_newer_than_the_list() -> None:
+    def build_class(name: str, builds: int) -> NixBuildClass:
+        body = {"metadata": {"name": name}, "spec": {"maxBuilds": builds}}
+        return NixBuildClass.model_validate(body)
+
+    cache = Cache()
+    for name in ("changed", "gone", "missed"):
+        cache.put_class(build_class(name, 1))
+    cache.begin_list()
+    cache.put_class(build_class("changed", 2))
+    cache.drop_class("gone")
+    cache.finish_list([], [], [build_class(name, 1) for name in ("changed", "gone", "new")])
+    assert {each.metadata.name: each.spec.max_builds for each in cache.classes()} == {
+        "changed": 2,
+        "new": 1,
+    }
 
 
 def test_a_stored_object_of_another_time_is_kept_with_its_problem() -> None:

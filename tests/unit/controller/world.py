@@ -105,7 +105,7 @@ class World:
             [StoredImage.from_json(copy.deepcopy(self.image))] if self.image is not None else []
         )
         jobs = [JobView.from_json(copy.deepcopy(job)) for job in self.jobs.values()]
-        self.cache.finish_list(images, jobs)
+        self.cache.finish_list(images, jobs, [])
 
     def reconcile(self) -> float | None:
         """One pass; what fails is tried again by later ones, as the queue would."""

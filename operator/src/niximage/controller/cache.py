@@ -5,7 +5,7 @@ what is here; what an event changed while that list was under way is newer, and 
 """
 
 from collections.abc import Iterator
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from niximage.api.build_class import NixBuildClass
 from niximage.controller.job_view import JobView
@@ -103,12 +103,18 @@ class Cache:
             self._set(key, None)
 
     def put_job(self, job: JobView) -> bool:
-        """Learn of a Job from an event or a reply; returns whether it was news."""
+        """Learn of a Job from an event or a reply; an older version changes nothing.
+
+        Returns:
+            Whether it was news.
+        """
         if job.uid in self._gone:
             return False
         self._touched.add(("job", (job.namespace, job.name)))
         group = self._jobs.setdefault((job.namespace, job.image), {})
         before = group.get(job.name)
+        if before is not None and before.version > job.version:
+            return False
         group[job.name] = job
         return before != job
 
@@ -128,19 +134,17 @@ class Cache:
         """All build classes."""
         return tuple(self._classes.values())
 
-    def put_class(self, body: dict[str, Any]) -> list[Key]:
-        """Learn of a class; returns the keys of the images that it may concern.
-
-        Raises:
-            pydantic.ValidationError: it is none of ours; what was known of it is forgotten.
-        """
-        name = body["metadata"]["name"]
-        before = self._classes.pop(name, None)
-        self._classes[name] = NixBuildClass.model_validate(body)
-        return [] if before == self._classes[name] else self._of_class(name)
+    def put_class(self, build_class: NixBuildClass) -> list[Key]:
+        """Learn of a class; returns the keys of the images that it may concern."""
+        name = build_class.metadata.name
+        self._touched.add(("class", ("", name)))
+        before = self._classes.get(name)
+        self._classes[name] = build_class
+        return [] if before == build_class else self._of_class(name)
 
     def drop_class(self, name: str) -> list[Key]:
         """Learn that a class is gone; returns the keys of the images that it may concern."""
+        self._touched.add(("class", ("", name)))
         self._classes.pop(name, None)
         return self._of_class(name)
 
@@ -152,8 +156,20 @@ class Cache:
         """A full list is about to be asked for: events from now on are newer than it."""
         self._touched.clear()
 
-    def finish_list(self, images: list[StoredImage], jobs: list[JobView]) -> set[Key]:
+    def finish_list(
+        self, images: list[StoredImage], jobs: list[JobView], classes: list[NixBuildClass]
+    ) -> set[Key]:
         """Replace what is known by a full list; returns the keys to look at."""
+        kept_classes = {
+            name: known
+            for name, known in self._classes.items()
+            if ("class", ("", name)) in self._touched
+        }
+        self._classes = kept_classes | {
+            each.metadata.name: each
+            for each in classes
+            if ("class", ("", each.metadata.name)) not in self._touched
+        }
         listed = {image.key: image for image in images}
         changed = set(listed) | set(self._images)
         for key in changed:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 INPUT_HASH: Final = "niximage.dev/input-hash"
@@ -52,6 +52,7 @@ class JobView:
         queue: Kueue's queue that it waits in or came from, or "".
         suspended: whether it waits for Kueue to start it.
         template: what it was made from, to be compared with what it would be made from now, or "".
+        version: the resourceVersion as a number; another one alone makes no other Job.
     """
 
     namespace: str
@@ -70,6 +71,7 @@ class JobView:
     queue: str = ""
     suspended: bool = False
     template: str = ""
+    version: int = field(default=0, compare=False)
 
     @classmethod
     def from_json(cls, job: dict[str, Any]) -> "JobView":
@@ -92,6 +94,7 @@ class JobView:
         owners = metadata.get("ownerReferences") or []
         labels = metadata.get("labels") or {}
         attempt = annotations.get(ATTEMPT, "1")
+        version = str(metadata.get("resourceVersion", ""))
         created = dt.datetime.fromisoformat(metadata["creationTimestamp"])
         ends = (c.get("lastTransitionTime") for k, c in conditions.items() if k in _ENDS)
         ended = next((dt.datetime.fromisoformat(e) for e in ends if e), created)
@@ -112,6 +115,7 @@ class JobView:
             queue=labels.get(QUEUE_LABEL, ""),
             suspended=bool((job.get("spec") or {}).get("suspend")),
             template=annotations.get(TEMPLATE, ""),
+            version=int(version) if version.isdecimal() else 0,
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pydantic
 
-from niximage.api.build_class import CLASS_PLURAL
+from niximage.api.build_class import CLASS_PLURAL, NixBuildClass
 from niximage.api.image import PLURAL, explain
 from niximage.api.source import Source
 from niximage.bucket.check import check_bucket
@@ -146,12 +146,9 @@ class Operator:
 
     def _class_seen(self, body: dict[str, Any], *, gone: bool) -> None:
         """Learn of a class, and have its images looked at."""
+        found = None if gone else _class(body)
         name = body["metadata"]["name"]
-        try:
-            keys = self._cache.drop_class(name) if gone else self._cache.put_class(body)
-        except pydantic.ValidationError as error:
-            log.warning("the NixBuildClass %s is not valid: %s", name, explain(error))
-            keys = self._cache.drop_class(name)
+        keys = self._cache.drop_class(name) if found is None else self._cache.put_class(found)
         for key in keys:
             self._queue.add(key)
 
@@ -178,18 +175,13 @@ class Operator:
         Raises:
             Retryable: the API server does not answer.
         """
-        # Classes belong to no namespace: who may look into some only knows of none.
-        classes = [] if self._settings.namespaces else await self._cluster.list_classes()
-        for name in {c.metadata.name for c in self._cache.classes()} - {
-            body["metadata"]["name"] for body in classes
-        }:
-            self._cache.drop_class(name)
-        for body in classes:
-            self._class_seen(body, gone=False)
         self._cache.begin_list()
+        # Classes belong to no namespace: who may look into some only knows of none.
+        bodies = [] if self._settings.namespaces else await self._cluster.list_classes()
+        classes = [found for body in bodies if (found := _class(body)) is not None]
         images = await self._cluster.list_images(StoredImage.from_json)
         jobs = await self._cluster.list_jobs(JobView.from_json)
-        changed = self._cache.finish_list(images, jobs)
+        changed = self._cache.finish_list(images, jobs, classes)
         for key in sorted(changed):
             self._queue.add(key)
         self._wake()
@@ -242,6 +234,16 @@ class Operator:
                 if self._turns.settle(key):
                     self._wake()
                 self._queue.done(key)
+
+
+def _class(body: dict[str, Any]) -> NixBuildClass | None:
+    """A class as the API server gives it, or None for one of another time."""
+    try:
+        return NixBuildClass.model_validate(body)
+    except pydantic.ValidationError as error:
+        name = body["metadata"]["name"]
+        log.warning("the NixBuildClass %s is not valid: %s", name, explain(error))
+        return None
 
 
 async def run(
