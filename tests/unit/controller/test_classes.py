@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from niximage.api.build_class import DEFAULT_CLASS, NixBuildClass
+from niximage.controller.builds.job import class_label
 from niximage.controller.builds.pod import pod
 from niximage.controller.decision.classes import (
     denied,
@@ -314,3 +315,7 @@ def test_a_class_that_names_sources_allows_no_volumes() -> None:
     assert error is not None
     assert error.reason is Reason.POLICY_DENIED
     assert "none on volumes" in error.message
+
+
+def test_a_long_class_name_ends_soundly_in_a_label() -> None:
+    assert class_label(build_class("a" * 62 + ".example.org")) == "a" * 62

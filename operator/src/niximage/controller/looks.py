@@ -17,6 +17,7 @@ from niximage.bucket.store import ObjectStore
 from niximage.bucket.tags import move_tag
 from niximage.controller.bases import find_base
 from niximage.controller.builds.build_log import keep_log
+from niximage.controller.builds.job import class_label
 from niximage.controller.builds.outcome import newest, outcome
 from niximage.controller.builds.progress import ProgressReader
 from niximage.controller.builds.turns import Ask, Caps, Turns, with_trouble
@@ -258,7 +259,7 @@ def _ask(look: TakeTurn, cached: CachedImage, settings: Settings, now: float) ->
     return Ask(
         key=(image.metadata.namespace, image.metadata.name),
         input_hash=look.input_hash,
-        build_class=build_class.metadata.name[:63] if build_class is not None else "",
+        build_class=class_label(build_class) if build_class is not None else "",
         caps=caps,
         urgency=look.urgency,
         since=now,

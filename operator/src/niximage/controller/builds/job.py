@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 from niximage.api.base import API_VERSION, seconds
+from niximage.api.build_class import NixBuildClass
 from niximage.api.canonical import canonical_hash
 from niximage.api.image import KIND, NixImage
 from niximage.controller.builds.federation import ANNOTATION as CREDENTIALS
@@ -43,7 +44,7 @@ def job_manifest(image: NixImage, create: CreateJob, settings: Settings) -> Json
     }
     queue = image.spec.build.queue_name
     if settings.build_class is not None:
-        labels[CLASS_LABEL] = settings.build_class.metadata.name[:63]
+        labels[CLASS_LABEL] = class_label(settings.build_class)
     annotations = {INPUT_HASH: create.request.input_hash, ATTEMPT: str(create.attempt)}
     if create.force:
         annotations[FORCE] = create.force
@@ -92,6 +93,11 @@ def job_manifest(image: NixImage, create: CreateJob, settings: Settings) -> Json
             },
         },
     }
+
+
+def class_label(build_class: NixBuildClass) -> str:
+    """What the label of a build says of its class: a value has 63 characters, and a sound end."""
+    return build_class.metadata.name[:63].rstrip("-.")
 
 
 def template(image: NixImage, create: CreateJob, settings: Settings) -> str:
