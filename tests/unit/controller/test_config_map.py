@@ -12,6 +12,7 @@ from niximage.controller.cluster.config_map import (
     manifest,
     variables,
 )
+from niximage.controller.cluster.connection import NotThere
 from niximage.controller.decision.decide import decide
 from niximage.controller.steps import HideImage, ShowImage
 from niximage.controller.views import Observed
@@ -174,6 +175,18 @@ async def test_one_of_somebody_else_is_neither_written_nor_deleted(owners: list[
     assert refused.value.reason is Reason.CONFIG_MAP_TAKEN
     await ConfigMaps(cluster).hide(image, HideImage("web-image"))
     assert cluster.config_maps == {"web-image": foreign}
+
+
+async def test_one_that_goes_in_between_is_gone() -> None:
+    class Quicker(World):
+        async def call(self, method: str, path: str, **more: Any) -> dict[str, Any]:
+            if method == "DELETE":
+                raise NotThere(Reason.CLUSTER_UNAVAILABLE, "404")
+            return await super().call(method, path, **more)
+
+    cluster, image = Quicker(), nix_image()
+    await ConfigMaps(cluster).show(image, SHOW)
+    await ConfigMaps(cluster).hide(image, HideImage("web-image"))
 
 
 async def test_one_that_appears_in_between_is_looked_at() -> None:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from cachetools import TTLCache
+
 from niximage.api.status import Progress
 from niximage.controller.builds.advice import advice, without_pod
 from niximage.controller.builds.outcome import container_statuses, newest
@@ -23,6 +25,7 @@ from niximage.errors import NixImageError, plain_text
 
 EVERY: Final = 14.0  # seconds between two looks at one Job
 FIRST: Final = 3.0  # seconds until the first, which is for what keeps a pod from starting
+REMEMBERED: Final = 50_000  # Jobs, many times as many as may run
 WORDS: Final = 600  # bytes of what the cluster says
 LINES: Final = 40  # the last of a log, among which a line of progress is looked for
 REFUSED: Final = "FailedCreate"  # of the Event of a Job that may make no pod
@@ -38,8 +41,8 @@ class ProgressReader:
     def __init__(self, cluster: Cluster, clock: Callable[[], float] = time.monotonic) -> None:
         self._cluster = cluster
         self._clock = clock
-        self._due: dict[str, float] = {}  # when each Job is looked at next, by uid
-        self._new: set[str] = set()  # those that were not looked at yet
+        # By uid: when a Job is looked at next, and whether that is for the first time.
+        self._looks: TTLCache[str, tuple[float, bool]] = TTLCache(REMEMBERED, 10 * EVERY, clock)
 
     async def read(self, job: JobView, *, fresh: bool = False) -> Progress | Absent:
         """How far a Job is; ABSENT where it is too early to look, or nothing was said.
@@ -49,16 +52,10 @@ class ProgressReader:
             fresh: whether to look even if it is too early.
         """
         now = self._clock()
-        self._due = {uid: at for uid, at in self._due.items() if now - at < 10 * EVERY}
-        self._new &= self._due.keys()
-        if job.uid not in self._due:
-            self._due[job.uid] = now + FIRST
-            self._new.add(job.uid)
-        if now < self._due[job.uid] and not fresh:
+        due, is_first = self._looks.setdefault(job.uid, (now + FIRST, True))
+        if now < due and not fresh:
             return Absent.ABSENT
-        is_first = job.uid in self._new
-        self._new.discard(job.uid)
-        self._due[job.uid] = now + EVERY
+        self._looks[job.uid] = (now + EVERY, False)
         try:
             pod = newest(await self._cluster.list_pods(job.namespace, job.name))
             if pod is None:

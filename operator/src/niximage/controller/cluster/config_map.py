@@ -6,10 +6,13 @@ changes. It is called after the NixImage, which owns it; one of that name that b
 somebody else is never touched.
 """
 
+import contextlib
 import re
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
+
+from cachetools import TTLCache
 
 from niximage.api.base import API_VERSION
 from niximage.api.image import KIND, NixImage
@@ -21,6 +24,7 @@ from niximage.errors import Reason, Retryable
 WATCH_LABEL: Final = "reconcile.fluxcd.io/watch"
 WATCHED: Final = "Enabled"
 LOOK_AGAIN: Final = 600.0  # seconds after which one that was right is looked at again
+REMEMBERED: Final = 50_000  # ConfigMaps, five times as many as there may be
 
 Json = dict[str, Any]
 
@@ -100,9 +104,7 @@ class ConfigMaps:
             clock: seconds that only grow.
         """
         self._cluster = cluster
-        self._clock = clock
-        self._right: dict[str, tuple[ShowImage, float]] = {}  # by the NixImage's uid
-        self._forgot = clock()
+        self._right: TTLCache[str, ShowImage] = TTLCache(REMEMBERED, LOOK_AGAIN, clock)  # by uid
 
     async def show(self, image: NixImage, show: ShowImage) -> None:
         """See that an image's ConfigMap names it.
@@ -110,9 +112,7 @@ class ConfigMaps:
         Raises:
             Retryable: another object has the name, or the API server refuses.
         """
-        now = self._clock()
-        known = self._right.get(image.metadata.uid)
-        if known is not None and known[0] == show and now - known[1] < LOOK_AGAIN:
+        if self._right.get(image.metadata.uid) == show:
             return
         wanted = manifest(image, show)
         found = await self._find(image, show.name)
@@ -126,7 +126,7 @@ class ConfigMaps:
             )
         if not is_right(found, wanted):
             await self._patch(found, wanted)
-        self._remember(image.metadata.uid, show, now)
+        self._right[image.metadata.uid] = show
 
     async def hide(self, image: NixImage, hide: HideImage) -> None:
         """See that an image has no ConfigMap; one that belongs to somebody else stays.
@@ -141,7 +141,8 @@ class ConfigMaps:
         metadata = found["metadata"]
         seen = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": seen}
-        await self._cluster.call("DELETE", f"{_folder(image)}/{hide.name}", body=options)
+        with contextlib.suppress(NotThere):
+            await self._cluster.call("DELETE", f"{_folder(image)}/{hide.name}", body=options)
 
     async def _find(self, image: NixImage, name: str) -> Json | None:
         try:
@@ -170,14 +171,6 @@ class ConfigMaps:
             },
             content="application/merge-patch+json",
         )
-
-    def _remember(self, uid: str, show: ShowImage, now: float) -> None:
-        if now - self._forgot > LOOK_AGAIN:
-            self._forgot = now
-            old = [uid for uid, (_, at) in self._right.items() if now - at >= LOOK_AGAIN]
-            for each in old:
-                del self._right[each]
-        self._right[uid] = (show, now)
 
 
 def _folder(image: NixImage) -> str:
