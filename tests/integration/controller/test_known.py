@@ -8,8 +8,8 @@ from niximage.bucket import ObjectStore, open_store
 from niximage.bucket.evaluations import save_evaluation
 from niximage.bucket.images import verify_image
 from niximage.bucket.records import BuildRecord, save_build
+from niximage.controller.bucket_looks import find_published, with_evaluation
 from niximage.controller.builds.job import job_manifest
-from niximage.controller.looks import find_published, with_evaluation
 from niximage.controller.steps import CreateJob
 from niximage.controller.views import Absent, Published
 from unit.controller.states import SETTINGS, inputs, nix_image, pinned

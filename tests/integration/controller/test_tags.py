@@ -7,7 +7,7 @@ import pytest
 from integration.tiny import tiny_image
 from niximage.bucket import open_store
 from niximage.bucket.images import resolve_tag
-from niximage.controller.looks import move_tags
+from niximage.controller.bucket_looks import move_tags
 from niximage.controller.steps import MoveTags
 from niximage.errors import Reason, Retryable
 

@@ -36,7 +36,7 @@ class Builds:
         """Ask as a pass over `namespace/name` would, and start the Job where it may."""
         namespace, _, name = image.partition("/")
         key = (namespace, name)
-        ask = Ask(key, inputs or image, build_class, caps, urgency, self.now)
+        ask = Ask(key, inputs or image, build_class, caps, urgency)
         answer = self.turns.take(ask, self.jobs.values())
         if answer is Turn.GRANTED:
             self.jobs[key] = replace(
@@ -176,7 +176,7 @@ def test_an_image_that_needs_no_build_any_more_does_not_hold_up_the_line() -> No
 def test_a_turn_that_was_not_used_goes_to_the_next() -> None:
     builds = Builds()
     one = Caps(total=1, namespace=1)
-    ask = Ask(("a", "1"), "x", "", one, Urgency.WANTED, 0.0)
+    ask = Ask(("a", "1"), "x", "", one, Urgency.WANTED)
     assert builds.turns.take(ask, ()) is Turn.GRANTED
     other = replace(ask, key=("b", "1"), input_hash="y")
     assert builds.turns.take(other, ()) is not Turn.GRANTED

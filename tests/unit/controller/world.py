@@ -13,6 +13,7 @@ from typing import Any
 
 from niximage.api.build import BuildFailure, BuildRequest, PinnedSource, PublishResult
 from niximage.bucket.remove import Removed
+from niximage.controller.bucket_looks import BucketLooks
 from niximage.controller.builds.progress import ProgressReader
 from niximage.controller.builds.turns import Turns
 from niximage.controller.cache import Cache
@@ -29,6 +30,7 @@ from niximage.controller.stored import Key, StoredImage
 from niximage.controller.views import Absent, Published
 from niximage.errors import NixImageError, Reason, Retryable
 from niximage.source.resolve import wanted
+from support.memory_store import MemoryStore
 from unit.controller.states import NOW, SETTINGS
 
 Json = dict[str, Any]
@@ -73,11 +75,10 @@ class World:
         resolver = Resolver(
             self.resolve, retry_delay=1, acted_until=acted_until, clock=self.seconds
         )
-        looks = MemoryLooks(
-            self,
+        looks = Looks(
             cache=self.cache,
             cluster=self,
-            store=None,  # not looked into
+            bucket=MemoryBucket(self),
             resolver=resolver,
             turns=self.turns,
             progress=ProgressReader(self, self.seconds),
@@ -422,14 +423,12 @@ class World:
         raise AssertionError(f"it never comes to rest: {self.image['status']}")
 
 
-class MemoryLooks(Looks):
-    """The real looks, with a bucket in memory."""
-
-    def __init__(self, world: World, **places: Any) -> None:
-        super().__init__(**places)
+class MemoryBucket(BucketLooks):
+    def __init__(self, world: World) -> None:
+        super().__init__(MemoryStore())
         self._world = world
 
-    async def _remove(self, look: RemoveRepository) -> Removed | NixImageError:
+    async def remove(self, look: RemoveRepository) -> Removed | NixImageError:
         try:
             self._world._call()
         except NixImageError as error:
@@ -439,7 +438,7 @@ class MemoryLooks(Looks):
         self._world.bucket.clear()
         return Removed(0, 1, 1)
 
-    async def _published(
+    async def published(
         self, namespace: str, repository: str, input_hash: str
     ) -> Published | Absent | NixImageError:
         try:

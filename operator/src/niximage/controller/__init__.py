@@ -14,7 +14,7 @@ In reading order:
 
 - `views`, `steps`   what the heart sees of the world, and what it can ask for
 - `job_view`    a build Job as both sides know it
-- `reconcile`, `looks`   the thin executor around the heart
+- `reconcile`, `looks`, `bucket_looks`   the thin executor around the heart
 - `queue`, `cache`, `stored`   which image is next, what is known of all, and how one is kept
 - `bases`       the NixImage that another is based on
 - `events`      what changed from one status to the next, for people

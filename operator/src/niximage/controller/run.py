@@ -18,6 +18,7 @@ from niximage.api.image import PLURAL, explain
 from niximage.api.source import Source
 from niximage.bucket.check import check_bucket
 from niximage.bucket.store import ObjectStore
+from niximage.controller.bucket_looks import BucketLooks
 from niximage.controller.builds.progress import ProgressReader
 from niximage.controller.builds.turns import Turns
 from niximage.controller.cache import Cache
@@ -94,7 +95,7 @@ class Operator:
         looks = Looks(
             cache=self._cache,
             cluster=cluster,
-            store=store,
+            bucket=BucketLooks(store),
             resolver=self._resolver,
             turns=self._turns,
             progress=ProgressReader(cluster),

@@ -11,14 +11,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from niximage.api.image import NixImage
+from niximage.controller.builds.job import class_label
 from niximage.controller.job_view import JobState, JobView
-from niximage.controller.steps import Urgency
+from niximage.controller.settings import Settings
+from niximage.controller.steps import TakeTurn, Urgency
 from niximage.controller.stored import Key
 from niximage.controller.views import Queued, Turn
 from niximage.errors import plain_text
 
 SHOWN: Final = 600  # bytes of what keeps another's pod
 AGING: Final = 600.0  # seconds of waiting that count as one step of urgency
+_NO_CAP: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,7 @@ class Ask:
         build_class: the name of its class, or "".
         caps: what holds for it.
         urgency: how urgent it was when it began to wait.
-        since: when that was, in seconds of the clock.
+        since: when that was, in seconds of the clock; who asks need not say.
     """
 
     key: Key
@@ -56,7 +60,39 @@ class Ask:
     build_class: str
     caps: Caps
     urgency: Urgency
-    since: float
+    since: float = 0.0
+
+    @property
+    def builds(self) -> tuple[str, str]:
+        """What is built at most once at a time: namespace and input hash."""
+        return self.key[0], self.input_hash
+
+
+def ask_for(image: NixImage, look: TakeTurn, settings: Settings) -> Ask:
+    """The request for a turn, with the caps that hold for the image. Pure.
+
+    Args:
+        image: whose build it is.
+        look: which inputs, and how urgent.
+        settings: the operator's, with what the image's class says.
+    """
+    build_class = settings.build_class
+    caps = Caps(total=settings.max_builds, namespace=settings.max_builds_per_namespace)
+    if build_class is not None:
+        caps = replace(
+            caps,
+            of_class=build_class.spec.max_builds,
+            class_namespace=build_class.spec.max_builds_per_namespace,
+        )
+    if image.spec.build.queue_name:
+        caps = Caps(total=_NO_CAP, namespace=_NO_CAP)  # Kueue decides when it starts
+    return Ask(
+        key=(image.metadata.namespace, image.metadata.name),
+        input_hash=look.input_hash,
+        build_class=class_label(build_class) if build_class is not None else "",
+        caps=caps,
+        urgency=look.urgency,
+    )
 
 
 class Turns:
@@ -75,11 +111,6 @@ class Turns:
         self._served: dict[str, int] = {}  # when a namespace was last served, as a count
         self._count = 0
 
-    @property
-    def now(self) -> float:
-        """The clock's time."""
-        return self._clock()
-
     def __len__(self) -> int:
         """How many builds wait."""
         return len(self._waiting)
@@ -88,12 +119,14 @@ class Turns:
         """Whether a build may start now; if not, it waits on.
 
         Args:
-            ask: the build; of one that waits already, the time is kept.
+            ask: the build; of one that waits already, its time counts.
             jobs: all build Jobs.
         """
         key = ask.key
         before = self._waiting.get(key)
-        if before is not None:
+        if before is None:
+            ask = replace(ask, since=self._clock())
+        else:
             ask = replace(ask, since=before.since, urgency=min(ask.urgency, before.urgency))
         self._waiting[key] = ask
         self._asked.add(key)
@@ -101,7 +134,7 @@ class Turns:
         if twin := _twin(ask, running):
             words = f"waiting for {twin.name}, which builds the same inputs"
             return Queued(words, (twin,), twin=True)
-        if any(self._is_twin(ask, other) for other in self._granted.values()):
+        if any(other.builds == ask.builds for other in self._granted.values()):
             return Queued("waiting for a build of the same inputs")
         # First the cheap answer: it is that of nearly all while thousands wait.
         if full := Use.of(running, self._granted.values()).full(ask):
@@ -135,10 +168,6 @@ class Turns:
             return []
         return self._admitted([job for job in jobs if occupies(job)])
 
-    @staticmethod
-    def _is_twin(ask: Ask, other: Ask) -> bool:
-        return (other.key[0], other.input_hash) == (ask.key[0], ask.input_hash)
-
     def _admitted(self, running: list[JobView]) -> list[Key]:
         """Who of those that wait may start, beside what runs and what was granted."""
         use = Use.of(running, self._granted.values())
@@ -147,7 +176,7 @@ class Turns:
         waiting = sorted(
             (_aged(ask, now), ask.since, ask.key)
             for ask in self._waiting.values()
-            if (ask.key[0], ask.input_hash) not in busy
+            if ask.builds not in busy
         )
         heads: dict[str, list[tuple[int, float, Key]]] = {}
         for entry in waiting:
@@ -257,12 +286,8 @@ def occupies(job: JobView) -> bool:
 
 def _twin(ask: Ask, running: Iterable[JobView]) -> JobView | None:
     """The live Job of another image that builds the same, if there is one."""
-    wanted: Mapping[str, str] = {"namespace": ask.key[0], "input_hash": ask.input_hash}
-    for job in running:
-        same = all(getattr(job, name) == value for name, value in wanted.items())
-        if same and job.image != ask.key[1]:
-            return job
-    return None
+    same = (job for job in running if (job.namespace, job.input_hash) == ask.builds)
+    return next((job for job in same if job.image != ask.key[1]), None)
 
 
 def _aged(ask: Ask, now: float) -> int:
