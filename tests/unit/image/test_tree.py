@@ -79,8 +79,13 @@ def test_a_name_below_a_link_lands_where_it_leads() -> None:
     assert "bin/new" not in names(made)
 
 
-def test_a_link_that_leads_nowhere_is_replaced_by_the_directory() -> None:
-    assert "bin/new" in names(tree([link("bin", "nowhere")], [at("bin/new")]))
+def test_where_a_link_leads_nowhere_its_target_becomes_a_directory() -> None:
+    made = tree([link("bin", "../opt/bin")], [at("bin/new")])
+    assert names(made) == {"bin", "opt", "opt/bin", "opt/bin/new"}
+
+
+def test_a_circle_of_links_is_replaced_by_the_directory() -> None:
+    assert "a/new" in names(tree([link("a", "b"), link("b", "a")], [at("a/new")]))
 
 
 def test_following_stops_at_circles_and_ends() -> None:

@@ -134,29 +134,7 @@ class Tree:
         Returns:
             The real name and what is there, or None if it leads nowhere.
         """
-        waiting = name.split(b"/")[::-1]
-        walked: list[tuple[bytes, Node]] = []
-        links = 0
-        while waiting:
-            part = waiting.pop()
-            if part in {b"", b"."}:
-                continue
-            if part == b"..":
-                walked = walked[:-1]
-                continue
-            child = self._child(walked[-1][1] if walked else self.root, part)
-            if child is None:
-                return None
-            if child.kind is not Kind.SYMLINK:
-                walked.append((part, child))
-                continue
-            links += 1
-            if links > _LINKS_LIMIT:
-                return None
-            if child.target.startswith(b"/"):
-                walked = []
-            waiting += child.target.split(b"/")[::-1]
-        return b"/".join(part for part, _ in walked), walked[-1][1] if walked else self.root
+        return self._walk(name.split(b"/"))
 
     def replace(self, name: bytes, node: Node) -> None:
         """Put something at a name whose parent is a directory."""
@@ -185,23 +163,43 @@ class Tree:
         node.is_closed = parents == [b"nix", b"store"] and entry.kind is Kind.DIRECTORY
         siblings[last] = self._counted(node)
 
+    def _walk(self, parts: list[bytes], number: int | None = None) -> tuple[bytes, Node] | None:
+        """Where a name leads; for a layer's number directories are made where there are none.
+
+        They are made where a link points that leads nowhere, as containerd does it.
+        """
+        waiting = parts[::-1]
+        walked: list[tuple[bytes, Node]] = []
+        links = 0
+        while waiting:
+            part = waiting.pop()
+            if part in {b"", b"."}:
+                continue
+            if part == b"..":
+                walked = walked[:-1]
+                continue
+            here = walked[-1][1] if walked else self.root
+            child = self._child(here, part)
+            if child is not None and child.kind is Kind.SYMLINK:
+                links += 1
+                if links <= _LINKS_LIMIT:
+                    walked = [] if child.target.startswith(b"/") else walked
+                    waiting += child.target.split(b"/")[::-1]
+                    continue
+                child = None
+            if number is not None and (child is None or child.kind is not Kind.DIRECTORY):
+                made = Node(Kind.DIRECTORY, PARENT_MODE, layer=number)
+                child = here.children[part] = self._counted(made)
+            if child is None:
+                return None
+            walked.append((part, child))
+        return b"/".join(part for part, _ in walked), walked[-1][1] if walked else self.root
+
     def _make(self, parts: list[bytes], number: int) -> Node:
         """The directory of a name, links followed, made where there is none."""
-        here = self.root
-        walked: list[bytes] = []
-        for part in parts:
-            walked.append(part)
-            child = here.children.get(part)
-            if child is not None and child.kind is Kind.SYMLINK:
-                led = self.follow(b"/".join(walked))
-                if led is not None and led[1].kind is Kind.DIRECTORY:
-                    walked, child = led[0].split(b"/") if led[0] else [], led[1]
-            if child is None or child.kind is not Kind.DIRECTORY:
-                child = here.children[part] = self._counted(
-                    Node(Kind.DIRECTORY, PARENT_MODE, layer=number)
-                )
-            here = child
-        return here
+        found = self._walk(parts, number)
+        assert found is not None
+        return found[1]
 
     def _touch(self, node: Node, entry: Listed, number: int) -> None:
         if entry.kind is Kind.DIRECTORY:
