@@ -25,7 +25,7 @@ from niximage.bucket.records import (
     save_layer,
     save_names,
 )
-from niximage.bucket.referrers import add_referrer, list_referrers
+from niximage.bucket.referrers import add_referrers, list_referrers
 from niximage.bucket.remove import remove_repository, remove_tags
 from niximage.bucket.tags import move_tag
 from niximage.errors import Reason, Retryable, Terminal
@@ -113,16 +113,16 @@ def test_an_index_keeps_its_members_and_an_image_its_referrers(
         {"schemaVersion": 2, "mediaType": INDEX, "manifests": [member.to_json()]}
     ).encode()
     top = publish_manifest(store, REPOSITORY, index, tags=["multi"])
-    about_index = add_referrer(store, REPOSITORY, artifact(store, top, b"sbom", "a/sbom"))
-    about_it = add_referrer(
+    [about_index] = add_referrers(store, REPOSITORY, [artifact(store, top, b"sbom", "a/sbom")])
+    [about_it] = add_referrers(
         store,
         REPOSITORY,
-        artifact(store, about_index.descriptor, b"signature", "a/signature"),
+        [artifact(store, about_index.descriptor, b"signature", "a/signature")],
     )
-    about_dead = add_referrer(
+    [about_dead] = add_referrers(
         store,
         REPOSITORY,
-        artifact(store, Descriptor.of(MANIFEST, NEW.manifest), b"gone", "a/gone"),
+        [artifact(store, Descriptor.of(MANIFEST, NEW.manifest), b"gone", "a/gone")],
     )
     gc(store)
     verify_image(store, REPOSITORY, OLD.digest)

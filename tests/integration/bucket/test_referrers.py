@@ -11,7 +11,7 @@ from niximage.bucket import ObjectStore, keys
 from niximage.bucket.artifacts import attach
 from niximage.bucket.images import read_manifest, resolve_tag, verify_image
 from niximage.bucket.publish import publish_manifest, put_blob
-from niximage.bucket.referrers import add_referrer, list_referrers
+from niximage.bucket.referrers import add_referrers, list_referrers
 from niximage.errors import Retryable, Terminal
 from niximage.image.descriptor import INDEX, MANIFEST, Descriptor
 from support.stores import WRITES, Hooked
@@ -30,7 +30,7 @@ def test_nothing_refers_to_an_image_at_first(store: ObjectStore) -> None:
 def test_an_artifact_is_listed_with_type_and_annotations(store: ObjectStore) -> None:
     IMAGE.publish(store, REPOSITORY)
     sbom = artifact(store, SUBJECT, b"sbom", "application/spdx+json", {"who": "me"})
-    added = add_referrer(store, REPOSITORY, sbom)
+    [added] = add_referrers(store, REPOSITORY, [sbom])
     assert list_referrers(store, REPOSITORY, IMAGE.digest) == [added]
     assert added.to_json() == {
         **Descriptor.of(MANIFEST, sbom).to_json(),
@@ -42,7 +42,7 @@ def test_an_artifact_is_listed_with_type_and_annotations(store: ObjectStore) -> 
 
 def test_clients_of_a_stock_registry_find_the_index_by_its_tag(store: ObjectStore) -> None:
     IMAGE.publish(store, REPOSITORY)
-    added = add_referrer(store, REPOSITORY, artifact(store, SUBJECT, b"sbom", "a/sbom"))
+    [added] = add_referrers(store, REPOSITORY, [artifact(store, SUBJECT, b"sbom", "a/sbom")])
     digest = resolve_tag(store, REPOSITORY, IMAGE.digest.replace(":", "-"))
     assert digest is not None
     index = read_manifest(store, REPOSITORY, digest)
@@ -57,9 +57,9 @@ def test_clients_of_a_stock_registry_find_the_index_by_its_tag(store: ObjectStor
 def test_attaching_again_writes_nothing(store: ObjectStore) -> None:
     IMAGE.publish(store, REPOSITORY)
     manifest = artifact(store, SUBJECT, b"sbom", "a/sbom")
-    add_referrer(store, REPOSITORY, manifest)
+    add_referrers(store, REPOSITORY, [manifest])
     before = list(store.list(""))
-    add_referrer(store, REPOSITORY, manifest)
+    add_referrers(store, REPOSITORY, [manifest])
     assert list(store.list("")) == before
 
 
@@ -67,14 +67,15 @@ def test_of_eight_writers_at_once_none_loses(store: ObjectStore) -> None:
     IMAGE.publish(store, REPOSITORY)
     manifests = [artifact(store, SUBJECT, bytes([n]), f"a/kind-{n}") for n in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        added = list(pool.map(lambda one: add_referrer(store, REPOSITORY, one), manifests))
+        written = pool.map(lambda one: add_referrers(store, REPOSITORY, [one]), manifests)
+        added = [referrer for [referrer] in written]
     listed = list_referrers(store, REPOSITORY, IMAGE.digest)
     assert listed == sorted(added, key=lambda each: each.descriptor.digest)
 
 
 def test_a_writer_killed_at_any_step_is_healed_by_one_repeat(store: ObjectStore) -> None:
     IMAGE.publish(store, REPOSITORY)
-    first = add_referrer(store, REPOSITORY, artifact(store, SUBJECT, b"first", "a/first"))
+    [first] = add_referrers(store, REPOSITORY, [artifact(store, SUBJECT, b"first", "a/first")])
     manifest = artifact(store, SUBJECT, b"second", "a/second")
     for step in range(100):
         left = step
@@ -87,7 +88,7 @@ def test_a_writer_killed_at_any_step_is_healed_by_one_repeat(store: ObjectStore)
                     raise InterruptedError
 
         try:
-            second = add_referrer(Hooked(store, die), REPOSITORY, manifest)
+            [second] = add_referrers(Hooked(store, die), REPOSITORY, [manifest])
         except InterruptedError:
             assert list_referrers(store, REPOSITORY, IMAGE.digest) == [first]
         else:
@@ -134,18 +135,18 @@ def test_a_damaged_blob_is_replaced_by_what_is_attached(
 
 def test_a_deleted_referrer_is_listed_no_more_after_the_next(store: ObjectStore) -> None:
     IMAGE.publish(store, REPOSITORY)
-    gone = add_referrer(store, REPOSITORY, artifact(store, SUBJECT, b"gone", "a/gone"))
+    [gone] = add_referrers(store, REPOSITORY, [artifact(store, SUBJECT, b"gone", "a/gone")])
     found = store.stat(keys.revision_link(REPOSITORY, gone.descriptor.digest))
     assert found is not None
     assert store.delete(found)
-    added = add_referrer(store, REPOSITORY, artifact(store, SUBJECT, b"new", "a/new"))
+    [added] = add_referrers(store, REPOSITORY, [artifact(store, SUBJECT, b"new", "a/new")])
     assert _digests(store) == [added.descriptor.digest]
 
 
 def test_what_has_no_subject_is_refused(store: ObjectStore) -> None:
     IMAGE.upload(store)
     with pytest.raises(Terminal, match="has no subject"):
-        add_referrer(store, REPOSITORY, IMAGE.manifest)
+        add_referrers(store, REPOSITORY, [IMAGE.manifest])
     assert list(store.list(f"{keys.ROOT}repositories/")) == []
 
 

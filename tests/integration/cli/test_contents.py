@@ -1,4 +1,4 @@
-"""`niximage tree`, `why`, `diff` and `export`, from a bucket and from a registry with a login."""
+"""The commands about what is in an image, from a bucket and from a registry with a login."""
 
 import base64
 import json
@@ -16,15 +16,18 @@ from typer.testing import CliRunner, Result
 from integration.cli.program import Niximage
 from integration.gateway.conftest import running
 from integration.tiny import tiny_image
-from niximage.bucket import open_store
+from niximage.bucket import keys, open_store
 from niximage.bucket.closures import carry_closure, read_closure
 from niximage.bucket.images import read_manifest
+from niximage.bucket.manifest import parse_manifest
 from niximage.bucket.publish import publish_manifest
 from niximage.bucket.reader import BucketReader
 from niximage.bucket.referrers import list_referrers
 from niximage.cli.app import app
 from niximage.errors import EXIT_RETRYABLE, EXIT_TERMINAL
 from niximage.gateway import HtpasswdAuthority, Options
+from niximage.image.closure_document import ARTIFACT
+from niximage.image.sbom import MEDIA_TYPE as SBOM
 
 NAME: Final = "default/image"
 
@@ -73,12 +76,38 @@ def test_a_closure_is_kept_beside_its_image_and_written_once(images: Images) -> 
     before = {found.key for found in store.list("")}
     images.program.document("-p", "hello", "--bucket", images.bucket)
     assert {found.key for found in store.list("")} == before
-    [referrer] = list_referrers(store, NAME, images.first)
+    referrers = list_referrers(store, NAME, images.first)
+    assert {each.artifact_type for each in referrers} == {ARTIFACT, SBOM}
     manifest = read_manifest(store, NAME, images.first)
     assert manifest is not None
     publish_manifest(store, "default/other", manifest)
     carry_closure(store, NAME, images.first, to="default/other")
-    assert list_referrers(store, "default/other", images.first) == [referrer]
+    assert list_referrers(store, "default/other", images.first) == referrers
+
+
+def test_an_image_has_a_bill_of_materials_for_scanners(images: Images) -> None:
+    store = open_store(images.bucket)
+    [referrer] = [
+        each for each in list_referrers(store, NAME, images.second) if each.artifact_type == SBOM
+    ]
+    manifest = read_manifest(store, NAME, referrer.descriptor.digest)
+    assert manifest is not None
+    [layer] = parse_manifest(manifest).layers
+    content = store.read(keys.blob(layer.digest), limit=1 << 20)
+    assert content is not None
+    attached = json.loads(content)
+    image = f"{NAME}@{images.second}"
+    printed = json.loads(run("sbom", image, "--bucket", images.bucket).stdout)
+    assert printed["metadata"]["component"].pop("name") == NAME
+    assert attached["metadata"]["component"].pop("name") == "image"
+    assert printed == attached
+    assert {each["name"]: each["version"] for each in printed["components"]} == {
+        "banner": "2.1",
+        "cowsay": "3.8",
+        "greeting-data": "1.0",
+        "hello": "2.12",
+        "shell": "1.36",
+    }
 
 
 def test_questions_are_answered_from_a_bucket(images: Images) -> None:

@@ -45,7 +45,7 @@ REPLACED: Final = {
 }
 BEFORE: Final = {
     "docs/bucket.md": """
-        mkdir images; echo '{}' > sbom.spdx.json
+        mkdir images; echo '{}' > scan.sarif
         IMAGE=$(niximage build -f image.yaml --bucket "file://$PWD/images" | head -n 1)
     """,
 }

@@ -13,7 +13,7 @@ from integration.gateway.conftest import Client, running
 from integration.tiny import TinyImage, artifact, tiny_image
 from niximage.bucket import ObjectStore, open_store
 from niximage.bucket.publish import publish_manifest
-from niximage.bucket.referrers import add_referrer
+from niximage.bucket.referrers import add_referrers
 from niximage.image.descriptor import INDEX, MANIFEST, Descriptor
 
 REPOSITORY = "team-a/hello"
@@ -194,7 +194,7 @@ def test_referrers_are_found_as_oras_finds_them(store: ObjectStore, gateway: Cli
     IMAGE.publish(store, REPOSITORY, "latest")
     subject = Descriptor.of(MANIFEST, IMAGE.manifest)
     for content, kind in ((b"sbom", "application/spdx+json"), (b"signature", "a/signature")):
-        add_referrer(store, REPOSITORY, artifact(store, subject, content, kind))
+        add_referrers(store, REPOSITORY, [artifact(store, subject, content, kind)])
     base = f"/v2/{REPOSITORY}"
     by_api = gateway.ask(f"{base}/referrers/{IMAGE.digest}").json()["manifests"]
     fallback = IMAGE.digest.replace(":", "-")

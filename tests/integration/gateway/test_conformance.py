@@ -16,7 +16,7 @@ from integration.gateway.conftest import Answer, Client, running
 from integration.tiny import artifact, tiny_image
 from niximage.bucket import ObjectStore
 from niximage.bucket.publish import publish_manifest
-from niximage.bucket.referrers import add_referrer
+from niximage.bucket.referrers import add_referrers
 from niximage.image.descriptor import INDEX, MANIFEST, Descriptor
 
 NAME = "team-a/conformance"
@@ -35,7 +35,7 @@ def registry(store: ObjectStore) -> Iterator[Client]:
     OTHER.publish(store, NAME)
     publish_manifest(store, NAME, index())
     for content, kind in ((b"sbom", "a/sbom"), (b"signature", "a/signature"), (b"2", "a/sbom")):
-        add_referrer(store, NAME, artifact(store, SUBJECT, content, kind, {"note": kind}))
+        add_referrers(store, NAME, [artifact(store, SUBJECT, content, kind, {"note": kind})])
     with running(store) as client:
         yield client
 

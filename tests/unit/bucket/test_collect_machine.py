@@ -25,7 +25,7 @@ from niximage.bucket.collect import collect
 from niximage.bucket.leases import leased
 from niximage.bucket.publish import publish_manifest
 from niximage.bucket.records import BuildRecord, find_build, save_build
-from niximage.bucket.referrers import add_referrer
+from niximage.bucket.referrers import add_referrers
 from niximage.bucket.remove import remove_repository
 from niximage.errors import Retryable
 from niximage.image.descriptor import MANIFEST, Descriptor
@@ -123,7 +123,7 @@ class Bucket(RuleBasedStateMachine):
         def run(store: ObjectStore) -> None:
             with leased(store, repository.partition("/")[0]):
                 manifest = artifact(store, subject, b"sbom", ARTIFACT)
-                add_referrer(store, repository, manifest)
+                add_referrers(store, repository, [manifest])
 
         return run
 

@@ -15,7 +15,6 @@ from niximage.cli.contents.diff import Change, changed, changes, pull, totals
 from niximage.cli.contents.graph import chains, closure_size, find_paths, needed_by
 from niximage.cli.contents.locate import Reference, choose_platform, parse_image
 from niximage.cli.contents.login import bearer, credentials, token_of
-from niximage.cli.contents.names import PackageName, package_name
 from niximage.cli.contents.registry import RegistryReader, begin
 from niximage.cli.contents.tree import by_package, by_path
 from niximage.cli.contents.why import explained
@@ -48,22 +47,6 @@ def document(names: dict[str, tuple[int, list[str]]] | None = None) -> ClosureDo
     ]
     found = closure({**NAMES, **(names or {})})
     return ClosureDocument.of(found, packages, system="x86_64-linux", layers={GLIBC: 3})
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("hello-2.12.1", PackageName("hello", "2.12.1")),
-        ("curl-8.11.0-bin", PackageName("curl (bin)", "8.11.0")),
-        ("glibc-2.40-36", PackageName("glibc", "2.40-36")),
-        ("python3.12-requests-2.32.3", PackageName("python3.12-requests", "2.32.3")),
-        ("source", PackageName("source", "")),
-        ("x-unstable-2024-01-01", PackageName("x-unstable", "2024-01-01")),
-        ("gcc-13.3.0-libgcc", PackageName("gcc (libgcc)", "13.3.0")),
-    ],
-)
-def test_names_are_read_as_nix_reads_them(name: str, expected: PackageName) -> None:
-    assert package_name(store_path(name)) == expected
 
 
 def test_the_shortest_way_from_each_package_is_found() -> None:

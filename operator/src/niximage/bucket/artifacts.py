@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from niximage.bucket.images import read_manifest
 from niximage.bucket.leases import leased
 from niximage.bucket.manifest import media_type, parse_references
 from niximage.bucket.publish import put_blob
-from niximage.bucket.referrers import Referrer, add_referrer
+from niximage.bucket.referrers import Referrer, add_referrers
 from niximage.bucket.store import ObjectStore
 from niximage.errors import Reason, Terminal
 from niximage.image.descriptor import MANIFEST, Descriptor
@@ -20,6 +21,21 @@ EMPTY: Final = "application/vnd.oci.empty.v1+json"  # the type of a config that 
 TITLE: Final = "org.opencontainers.image.title"
 
 _CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What is to be attached.
+
+    Attributes:
+        type: what the whole is, as a media type.
+        blobs: what it holds, with names.
+        annotations: what else to say of it.
+    """
+
+    type: str
+    blobs: Sequence[tuple[Descriptor, str]]
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 def attach(
@@ -55,72 +71,51 @@ def attach(
                 f"{repository}@{subject} is not in {store.url}",
                 hint="Name an image of this bucket by its digest",
             )
-        return attach_blobs(
-            store,
-            repository,
-            Descriptor.of(media_type(content), content),
-            [(_put_file(store, file, file_type), file.name) for file in files],
-            artifact_type=artifact_type,
-            annotations=annotations,
-        )
+        blobs = [(_put_file(store, file, file_type), file.name) for file in files]
+        artifact = Artifact(artifact_type, blobs, annotations or {})
+        image = Descriptor.of(media_type(content), content)
+        [referrer] = attach_blobs(store, repository, image, [artifact])
+        return referrer
 
 
 def attach_blobs(
-    store: ObjectStore,
-    repository: str,
-    subject: Descriptor,
-    blobs: Sequence[tuple[Descriptor, str]],
-    *,
-    artifact_type: str,
-    annotations: Mapping[str, str] | None = None,
-) -> Referrer:
-    """Attach blobs that are there to an image that is there; who calls holds a lease.
+    store: ObjectStore, repository: str, subject: Descriptor, artifacts: Sequence[Artifact]
+) -> list[Referrer]:
+    """Attach artifacts to an image, whose blobs are there as it is; who calls holds a lease.
 
     Args:
         store: the bucket.
         repository: where the image is.
         subject: the image's manifest.
-        blobs: what to attach, with names.
-        artifact_type: what the whole is, as a media type.
-        annotations: what else to say of it.
+        artifacts: what to attach.
 
     Raises:
         Terminal: the image has too many artifacts.
         Retryable: the store fails.
     """
     put_blob(store, Descriptor.of(EMPTY, b"{}"), b"{}")
-    manifest = artifact_manifest(
-        subject, blobs, artifact_type=artifact_type, annotations=annotations or {}
-    )
-    return add_referrer(store, repository, manifest)
+    manifests = [artifact_manifest(subject, artifact) for artifact in artifacts]
+    return add_referrers(store, repository, manifests)
 
 
-def artifact_manifest(
-    subject: Descriptor,
-    files: Sequence[tuple[Descriptor, str]],
-    *,
-    artifact_type: str,
-    annotations: Mapping[str, str],
-) -> bytes:
+def artifact_manifest(subject: Descriptor, artifact: Artifact) -> bytes:
     """The manifest of an artifact: one spelling, and no time, so that a repeat is the same. Pure.
 
     Args:
         subject: what it is about.
-        files: its blobs with their names.
-        artifact_type: what it is.
-        annotations: what else to say of it.
+        artifact: what it holds.
     """
     manifest = canonical_json(
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
-            "artifactType": artifact_type,
+            "artifactType": artifact.type,
             "config": Descriptor.of(EMPTY, b"{}").to_json(),
             "layers": [
-                {**descriptor.to_json(), "annotations": {TITLE: name}} for descriptor, name in files
+                {**blob.to_json(), "annotations": {TITLE: name}} for blob, name in artifact.blobs
             ],
             "subject": subject.to_json(),
-            "annotations": dict(annotations),
+            "annotations": dict(artifact.annotations),
         }
     )
     parse_references(manifest)

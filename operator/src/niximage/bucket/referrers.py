@@ -8,7 +8,7 @@ loses what the other wrote.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -117,55 +117,68 @@ def referrers_index(referrers: list[Referrer]) -> bytes:
     return content
 
 
-def add_referrer(store: ObjectStore, repository: str, manifest: bytes) -> Referrer:
-    """Publish a manifest that has a subject, and list it with its subject.
+def add_referrers(
+    store: ObjectStore, repository: str, manifests: Sequence[bytes]
+) -> list[Referrer]:
+    """Publish manifests that have the same subject, and list them with it, all at once.
 
-    Its blobs must be there. Safe to repeat: what is there already is not written again.
+    Their blobs must be there. Safe to repeat: what is there already is not written again.
 
     Args:
         store: the bucket.
         repository: where the subject is.
-        manifest: an OCI image manifest or index with a `subject`.
+        manifests: OCI image manifests or indexes with one `subject`.
 
     Raises:
-        Terminal: it has no subject, or the subject has too many referrers.
-        Retryable: it is no manifest, a blob is missing, or the store fails.
+        Terminal: one has no subject, or the subject has too many referrers.
+        Retryable: one is no manifest, a blob is missing, or the store fails.
     """
-    references = parse_references(manifest)
-    if references.subject is None:
-        raise Terminal(
-            Reason.INVALID_SPEC,
-            "the manifest refers to no other: it has no subject",
-            hint="Publish it under a tag instead",
-        )
-    publish_manifest(store, repository, manifest)
-    referrer = Referrer.of(manifest, references)
-    tag = keys.referrers_tag(references.subject.digest)
+    added = []
+    subjects = set()
+    for manifest in manifests:
+        references = parse_references(manifest)
+        if references.subject is None:
+            raise Terminal(
+                Reason.INVALID_SPEC,
+                "the manifest refers to no other: it has no subject",
+                hint="Publish it under a tag instead",
+            )
+        publish_manifest(store, repository, manifest)
+        subjects.add(references.subject.digest)
+        added.append(Referrer.of(manifest, references))
+    [subject] = subjects
+    _list(store, repository, subject, added)
+    return added
+
+
+def _list(store: ObjectStore, repository: str, subject: str, added: Sequence[Referrer]) -> None:
+    """Put referrers into the index of their subject's."""
+    tag = keys.referrers_tag(subject)
     current = keys.tag_link(repository, tag)
     for _ in range(ATTEMPTS):
         seen = store.stat(current)
-        listed = list_referrers(store, repository, references.subject.digest)
-        if referrer in listed:
-            return referrer
-        others = [each for each in listed if _other(store, repository, each, referrer)]
-        index = publish_manifest(store, repository, referrers_index([*others, referrer]))
+        listed = list_referrers(store, repository, subject)
+        if all(each in listed for each in added):
+            return
+        others = [each for each in listed if _other(store, repository, each, added)]
+        index = publish_manifest(store, repository, referrers_index([*others, *added]))
         put(store, keys.tag_index_link(repository, tag, index.digest), index.digest.encode())
         content = index.digest.encode("ascii")
         if seen is None:
             if store.create(current, content) is not None:
-                return referrer
+                return
         elif store.replace(current, content, seen=seen):
-            return referrer
+            return
     raise Retryable(
         Reason.BUCKET_UNAVAILABLE,
-        f"the referrers of {references.subject.digest} in {repository} keep being changed",
+        f"the referrers of {subject} in {repository} keep being changed",
         hint="Attach to one image one by one",
     )
 
 
-def _other(store: ObjectStore, repository: str, each: Referrer, new: Referrer) -> bool:
+def _other(store: ObjectStore, repository: str, each: Referrer, added: Sequence[Referrer]) -> bool:
     """Whether what was listed stays listed: it is another, and was not deleted meanwhile."""
-    if each.descriptor.digest == new.descriptor.digest:
+    if each.descriptor.digest in {new.descriptor.digest for new in added}:
         return False
     return not hold_all(store, repository, References(INDEX, manifests=(each.descriptor,)))
 

@@ -61,7 +61,7 @@ Image = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to a program."""
-    for command in (tree, why, diff, export):
+    for command in (tree, why, diff, sbom, export):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -132,6 +132,16 @@ def diff(
     places = places_of(source)
     with told():
         command.run(where, places, image, other, as_json=output is Document.JSON)
+
+
+@grouped
+def sbom(*, image: Image, where: Where, source: From) -> None:
+    """Print the bill of materials of an image, CycloneDX JSON: for Grype and other scanners."""
+    from niximage.cli.contents import sbom as command
+
+    places = places_of(source)
+    with told():
+        command.run(where, places, image)
 
 
 @grouped

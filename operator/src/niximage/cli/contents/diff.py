@@ -16,12 +16,12 @@ from niximage.cli.cluster.connect import in_cluster
 from niximage.cli.cluster.facts import Facts
 from niximage.cli.cluster.options import Where
 from niximage.cli.contents.locate import Places, located, parse_image
-from niximage.cli.contents.names import package_name
 from niximage.cli.program import program_name
 from niximage.cli.tables import Cell, show, table
 from niximage.errors import Reason, Terminal
-from niximage.image.closure import STORE
+from niximage.image.closure import HASH_LENGTH
 from niximage.image.closure_document import ClosureDocument, ClosurePath
+from niximage.image.package_name import PackageName
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +186,8 @@ def _by_name(paths: Iterable[ClosurePath]) -> dict[str, dict[str, tuple[str, int
     """For each name its store paths with their versions and sizes."""
     named: dict[str, dict[str, tuple[str, int]]] = defaultdict(dict)
     for path in paths:
-        found = package_name(f"{STORE}{path.name}")
-        named[found.name][path.name] = (found.version, path.nar_size)
+        found = PackageName.of(path.name[HASH_LENGTH + 1 :])
+        named[str(found)][path.name] = (found.version, path.nar_size)
     return named
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from niximage.api.build import BuiltPackage
-from niximage.cli.contents.names import package_name
 from niximage.errors import Reason, Terminal
 from niximage.image.closure import STORE, Closure, store_path_name
+from niximage.image.package_name import PackageName
 
 NEAR: Final = 5  # names that are suggested
 
@@ -58,10 +58,10 @@ def find_paths(closure: Closure, wanted: str) -> list[str]:
         return [path]
     if found := [each for each in closure.infos if store_path_name(each) == wanted]:
         return found
-    names = {each: package_name(each).name for each in closure.infos}
-    if found := [each for each, name in names.items() if name.partition(" (")[0] == wanted]:
+    names = {info.path: PackageName.of(info.name).name for info in closure}
+    if found := [each for each, name in names.items() if name == wanted]:
         return found
-    known = {name.partition(" (")[0] for name in names.values()}
+    known = set(names.values())
     near = difflib.get_close_matches(wanted, known, n=NEAR) or sorted(
         name for name in known if wanted in name
     )
