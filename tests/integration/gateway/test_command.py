@@ -48,6 +48,16 @@ def test_options_that_cannot_work_are_told(tmp_path: Path, options: list[str], w
     assert "Traceback" not in done.stderr
 
 
+def test_a_bucket_that_is_not_there_is_told_at_the_start(tmp_path: Path) -> None:
+    with (tmp_path / "err").open("wb") as err:
+        process = subprocess.Popen([*SERVE, "--bucket", "file:///nowhere"], stderr=err)
+    said = (tmp_path / "err").read_text
+    wait_until("the warning", lambda: "the folder is not there" in said(), process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert "nothing can be pulled yet: cannot list " in said()
+
+
 def test_a_run_from_start_to_stop(tmp_path: Path) -> None:
     image = tiny_image(b"one")
     store = FileStore(tmp_path / "bucket")

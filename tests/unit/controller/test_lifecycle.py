@@ -12,6 +12,7 @@ from niximage.controller.builds.job import job_manifest
 from niximage.controller.decision.case import Decision
 from niximage.controller.decision.decide import decide
 from niximage.controller.job_view import TEMPLATE, JobState, JobView
+from niximage.controller.metrics import Metrics
 from niximage.controller.steps import (
     CreateJob,
     DeleteJob,
@@ -23,7 +24,7 @@ from niximage.controller.steps import (
     TakeTurn,
     Urgency,
 )
-from niximage.controller.views import Absent, ClassWanting, Observed, Queued
+from niximage.controller.views import Absent, ClassWanting, Observed, Queued, Sharer
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 from unit.controller.states import (
     ABSENT,
@@ -527,8 +528,28 @@ def test_history_tells_of_each_build_once_and_keeps_to_its_limits() -> None:
     assert again == image
 
 
-def test_a_cache_hit_is_no_build() -> None:
-    assert ready().status.history == []
+def test_what_the_bucket_had_is_told_as_an_image_and_not_as_a_build() -> None:
+    image = ready()
+    (found,) = image.status.history
+    assert (found.job_name, found.result, found.digest) == ("", "Succeeded", DIGEST)
+    metrics = Metrics()
+    metrics.changed(nix_image().status, image.status)
+    assert b"niximage_builds_total{" not in metrics.exposition()
+    again, _ = step(image, observe(source=pinned(), published=PUBLISHED), NOW)
+    assert again.status.history == [found]
+
+
+def test_a_tag_of_two_images_is_told_of() -> None:
+    image = seen(nix_image(output={"repository": "shared", "tags": ["v1", "v2"]}))
+    moved = MoveTags(DIGEST, ("v1", "v2"))
+    other = Sharer("other", ("v1", "v3"), leaving=False, stays=True)
+    observed = observe(source=pinned(), published=PUBLISHED, tagged=moved, sharers=(other,))
+    image, _ = step(image, observed)
+    assert words(image, ConditionType.READY).endswith(
+        "; the tag v1 is that of the NixImage other, too, and names what was published last"
+    )
+    image, _ = step(image, observe(source=pinned(), sharers=(replace(other, tags=("v3",)),)))
+    assert "tag" not in words(image, ConditionType.READY)
 
 
 # Suspension ---------------------------------------------------------------------------------

@@ -139,8 +139,12 @@ class Failure(Model):
 class BuildResult(Model):
     """A build that ended."""
 
-    id: Annotated[str, Field(max_length=64)] = Field(description="The uid of its Job.")
-    job_name: Annotated[str, Field(max_length=63)]
+    id: Annotated[str, Field(max_length=64)] = Field(
+        description="The uid of its Job; the input hash of what the bucket had already."
+    )
+    job_name: Annotated[str, Field(max_length=63)] = Field(
+        description="Empty for what the bucket had already."
+    )
     result: Literal["Succeeded", "Failed"]
     reason: Annotated[str, Field(max_length=64)]
     message: Annotated[str, Field(max_length=300)] = ""

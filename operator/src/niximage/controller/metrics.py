@@ -75,7 +75,7 @@ class Metrics:
         """Count what differs between two statuses of an image."""
         known = {build.id for build in before.history}
         for build in after.history:
-            if build.id in known:
+            if build.id in known or not build.job_name:
                 continue
             self.builds.labels(build.result, build.reason).inc()
             seconds = (build.completion_time - build.start_time).total_seconds()

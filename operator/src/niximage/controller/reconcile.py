@@ -184,14 +184,15 @@ class Reconciler:
     def _tell(self, image: NixImage, after: NixImageStatus) -> None:
         """Count what changed, and make Events of it."""
         self._metrics.changed(image.status, after)
-        for event in happened(image.status, after):
+        events = happened(image.status, after)
+        for event in events:
             self._event(image, after, event)
-            if event.type == "Warning":
-                metadata = image.metadata
-                about = {"namespace": metadata.namespace, "image": metadata.name}
-                words = plain_text(" ".join(event.note.split()), LOGGED)
-                where = f"{metadata.namespace}/{metadata.name}"
-                log.warning("%s: %s: %s", where, event.reason, words, extra=about)
+        warnings = [event for event in events if event.type == "Warning"]
+        if warnings:  # several are of one cause, and the last says what follows
+            namespace, name = image.metadata.namespace, image.metadata.name
+            words = plain_text(" ".join(warnings[-1].note.split()), LOGGED)
+            about = {"namespace": namespace, "image": name}
+            log.warning("%s/%s: %s: %s", namespace, name, warnings[-1].reason, words, extra=about)
 
     def _event(self, image: NixImage, after: NixImageStatus, event: Happened) -> None:
         self._announce(event_manifest(image, after, event, dt.datetime.now(dt.UTC), HOST))

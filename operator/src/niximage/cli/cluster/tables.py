@@ -197,7 +197,7 @@ def _past(build: BuildResult, now: dt.datetime) -> list[Cell]:
     took = (build.completion_time - build.start_time).total_seconds()
     message = "" if build.result == "Succeeded" else f"{build.reason}: {build.message}"
     return [
-        build.job_name,
+        build.job_name or "(in the bucket)",
         _coloured(build.result),
         build.revision[:SHORT],
         short(build.digest),

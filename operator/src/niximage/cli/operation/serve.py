@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import secrets
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from niximage.bucket import ObjectStore, open_store
-from niximage.errors import Reason, Terminal
+from niximage.bucket import ObjectStore, keys, open_store
+from niximage.errors import NixImageError, Reason, Terminal
 from niximage.gateway import (
     AccessLog,
     Authority,
@@ -19,6 +20,7 @@ from niximage.gateway import (
     serve,
 )
 
+LOGGER = logging.getLogger("niximage.gateway")
 TOKEN_KEY_LIMIT = 4096  # bytes
 
 
@@ -58,7 +60,19 @@ async def _serve(
 ) -> None:
     log = AccessLog(sys.stdout.buffer) if access_log else None
     async with _authority(auth, htpasswd, audience) as authority:
-        await serve(store, options, authority=authority, access_log=log)
+        looking = asyncio.create_task(_look(store))
+        try:
+            await serve(store, options, authority=authority, access_log=log)
+        finally:
+            looking.cancel()
+
+
+async def _look(store: ObjectStore) -> None:
+    """Say at once what each pull would say later; the bucket may still come."""
+    try:
+        await asyncio.to_thread(next, store.list(keys.LEASES), None)
+    except NixImageError as error:
+        LOGGER.warning("nothing can be pulled yet: %s", error)
 
 
 @contextlib.asynccontextmanager

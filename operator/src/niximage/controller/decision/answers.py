@@ -19,7 +19,7 @@ from niximage.controller.decision import conditions as say
 from niximage.controller.decision.case import Case, Decision
 from niximage.controller.decision.conditions import kept
 from niximage.controller.decision.failures import another_chance
-from niximage.controller.decision.history import trimmed, with_build
+from niximage.controller.decision.history import trimmed, with_build, with_found
 from niximage.controller.decision.words import artifact_words, building_words, pinned_words
 from niximage.controller.job_view import LOST, PENDING, JobState, JobView
 from niximage.controller.stored import CachedImage
@@ -189,7 +189,11 @@ def ready(
     if job is not None:
         told = with_build(case, job, source.revision, digest=status.digest)
         status = status.model_copy(update={"history": told.history})
-    says = [say.ready(Reason.SUCCEEDED, artifact_words(artifact))]
+    elif status.digest is not None and status.digest != case.status.digest:
+        told = with_found(case, artifact.input_hash, source.revision, status.digest)
+        status = status.model_copy(update={"history": told.history})
+    said = artifact_words(artifact) + shared_tags(case)
+    says = [say.ready(Reason.SUCCEEDED, said)]
     if job is not None or not case.status.is_true(ConditionType.PUBLISHED):
         built = f"{job.name} succeeded" if job is not None else "the same inputs were built before"
         says.append(say.build_succeeded(built))
@@ -197,6 +201,20 @@ def ready(
     status = status.model_copy(update={"source": source, "current_build": None, "failure": None})
     status = case.said(status, *says, say.source_resolved(pinned_words(source)))
     return Decision(status=status, poll_after=case.poll)
+
+
+def shared_tags(case: Case) -> str:
+    """What to say of tags that another NixImage of the repository has, too; "" without."""
+    for other in case.observed.sharers:
+        both = sorted(set(case.image.spec.output.tags) & set(other.tags))
+        if both and other.stays:
+            tags = f"tag {both[0]} is" if len(both) == 1 else f"tags {', '.join(both)} are"
+            last = "names" if len(both) == 1 else "name"
+            return (
+                f"; the {tags} that of the NixImage {other.name}, too, and {last} what was "
+                "published last"
+            )
+    return ""
 
 
 def with_artifact(

@@ -31,7 +31,26 @@ def with_build(
         completion_time=job.ended,
         log=case.observed.log or None,
     )
-    others = [build for build in case.status.history if build.id != job.uid]
+    return _with(case, result)
+
+
+def with_found(case: Case, inputs: str, revision: str, digest: str) -> NixImageStatus:
+    """The status with an image more that needed no build: the bucket had it already."""
+    result = BuildResult(
+        id=inputs,
+        job_name="",
+        result="Succeeded",
+        reason=Reason.SUCCEEDED,
+        revision=revision,
+        digest=digest,
+        start_time=case.now,
+        completion_time=case.now,
+    )
+    return _with(case, result)
+
+
+def _with(case: Case, result: BuildResult) -> NixImageStatus:
+    others = [build for build in case.status.history if build.id != result.id]
     status = case.status.model_copy(update={"history": [result, *others]})
     return trimmed(case.image, status)
 
