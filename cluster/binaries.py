@@ -164,8 +164,9 @@ def _build(programs: Sequence[Program], folder: Path) -> None:
     if found := obstacle():
         raise ClusterError(found)
     folder.mkdir(parents=True, exist_ok=True)
+    names = ", ".join(program.name for program in programs)
     with (
-        step(f"building {len(programs)} programs from Go modules (some minutes, once)"),
+        step(f"building {names} from Go modules (some minutes, once)"),
         tempfile.TemporaryDirectory(dir=folder.parent, prefix="build-") as temporary,
     ):
         for module in dict.fromkeys(program.module for program in programs):

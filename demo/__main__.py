@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 clock.print_table()
                 say(f"\nLook around:  export KUBECONFIG={place.kubeconfig}")
                 say(f'              export PATH="{place.programs}:$PATH"')
+                say(f"              kubectl describe niximage hello -n {install.EXAMPLES}")
                 say("Remove it:    make demo-down")
     except ClusterError as error:
         say(f"error: {error}")
