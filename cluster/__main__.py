@@ -95,8 +95,8 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _down(options: argparse.Namespace) -> int:
-    found = lifecycle.down(options.state)
-    say(f"removed {options.state}" if found else f"there is no cluster in {options.state}")
+    if not lifecycle.down(options.state):
+        say(f"there is no cluster in {options.state}")
     return 0
 
 

@@ -66,7 +66,8 @@ def down(state: Path) -> bool:
             if state.exists() and any(state.iterdir()):
                 raise ClusterError(f"{state} holds no cluster; it is left alone")
             return False
-        _remove_everything(state)
+        with step(f"removing the cluster in {state}"):
+            _remove_everything(state)
         return True
 
 

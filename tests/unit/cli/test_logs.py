@@ -4,7 +4,15 @@ import codecs
 
 import pytest
 
-from niximage.cli.cluster.logs import of_step, printable, rest, steps_of, without_progress
+from niximage.cli.cluster.facts import Facts
+from niximage.cli.cluster.logs import (
+    no_pod,
+    of_step,
+    printable,
+    rest,
+    steps_of,
+    without_progress,
+)
 
 PROGRESS = b'{"niximage": "progress", "phase": "pack", "done": 0, "total": 1, "message": ""}'
 
@@ -54,3 +62,25 @@ def test_one_step_is_cut_out_of_a_kept_log() -> None:
     assert of_step(text, "fetch") is None
     assert of_step("==> fetch\ncopied\n==> build\nbad\n", "fetch") == "copied\n"
     assert of_step("==> build\nbad\n", "publish") is None
+
+
+def test_an_image_whose_source_was_not_found_has_no_build_to_wait_for() -> None:
+    why = {"reason": "ReferenceNotFound", "message": "there is no branch nixos-99"}
+    times = {"attempts": 1, "tries": 1, "lastFailureTime": "2026-05-01T11:00:00Z"}
+    since = {"status": "True", "lastTransitionTime": "2026-05-01T11:00:00Z"}
+    image = Facts.of(
+        {
+            "metadata": {"name": "web", "namespace": "team-a", "generation": 1},
+            "spec": {},
+            "status": {
+                "observedGeneration": 1,
+                "conditions": [{"type": "Stalled", **since, **why}],
+                "failure": {**times, **why},
+            },
+        }
+    )
+    error = no_pod(image, None)
+    assert error.message == (
+        "no build of web has begun; it is ReferenceNotFound: there is no branch nixos-99"
+    )
+    assert error.hint.endswith("niximage status web")

@@ -203,26 +203,33 @@ def _of_bucket(image: Facts, bucket: str) -> str:
     """The log of the latest build that ended, as the bucket keeps it."""
     key = next((build.log for build in image.status.history if build.log), None)
     if not bucket or key is None:
-        raise _no_pod(image, key)
+        raise no_pod(image, key)
     store = open_store(bucket)
     try:
         text = read_log(store, key)
     finally:
         store.close()
     if text is None:
-        raise _no_pod(image, None)
+        raise no_pod(image, None)
     return text
 
 
-def _no_pod(image: Facts, key: str | None) -> NixImageError:
+def no_pod(image: Facts, key: str | None) -> NixImageError:
+    """Why there is no log to show. Pure.
+
+    Args:
+        image: whose builds have no pod.
+        key: where in the bucket the log of the latest is; None for nowhere.
+    """
     failure = image.status.failure
     message = f"no build of {image.name} has a pod any more"
     if image.status.current_build is not None:
         hint = f"Wait for it with --follow, or see: {program_name()} status {image.name}"
         return Retryable(Reason.BUILDING, f"the build of {image.name} has no pod yet", hint=hint)
-    if not image.status.history and failure is None:
+    if not image.status.history and (failure is None or not failure.input_hash):
         message = f"no build of {image.name} has begun; it is {': '.join(image.word)}"
-    if key is not None:
+        hint = f"See {program_name()} status {image.name}"
+    elif key is not None:
         message += f"; its log is in the bucket as {key}"
         hint = "Name the bucket: --bucket gs://… or file:///…"
     else:

@@ -34,7 +34,7 @@ _OF_CLAIMS: Final = {
     "volume": "Create the claim {claim} in the namespace {namespace}, or correct "
     "spec.source.volume.claimName",
     "bucket": "Create the claim {claim}, which has the bucket, in the namespace {namespace}: the "
-    "operator's admin knows which",
+    "operator's admin does, for a folder of the node by buildNamespaces of the chart",
     "nix": "The NixBuildClass's store makes the claim {claim}; if it stays away, see kubectl "
     "describe pvc {claim} -n {namespace}",
 }
