@@ -136,7 +136,10 @@ def diff(
 
 @grouped
 def sbom(*, image: Image, where: Where, source: From) -> None:
-    """Print the bill of materials of an image, CycloneDX JSON: for Grype and other scanners."""
+    """Print an image's bill of materials, as CycloneDX JSON.
+
+    Grype and other scanners read it.
+    """
     from niximage.cli.contents import sbom as command
 
     places = places_of(source)
