@@ -58,6 +58,7 @@ def operator() -> Image:
     program = _content(
         ROOT / "operator" / "src",
         ROOT / "nix" / "evaluate.nix",
+        ROOT / "docs" / "troubleshooting.md",
         ROOT / "pyproject.toml",
         ROOT / "README.md",
         ROOT / "LICENSE",

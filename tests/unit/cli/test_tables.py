@@ -194,7 +194,9 @@ def test_the_status_tells_a_long_sentence_once() -> None:
     text = plain(*image_status(ready(failure=failure, conditions=conditions), NOW, packages=[]))
     assert " ".join(text.split()).count(words) == 1
     assert text.count("(as above)") == 2
-    assert text.rstrip().endswith("Failed 1m ago: UnfreeOrInsecure")
+    assert text.endswith(
+        "Failed 1m ago: UnfreeOrInsecure\n\nmore: niximage explain UnfreeOrInsecure\n"
+    )
 
 
 def test_the_history_tells_what_each_build_came_to() -> None:

@@ -14,6 +14,7 @@ from website.hooks import MEASURED, pages
 from website.measured_table import measured_table
 
 from niximage.cli.app import app
+from niximage.cli.cluster import explain
 from niximage.errors import Reason
 
 PROJECT: Final = Path(__file__).parents[3]
@@ -26,9 +27,12 @@ _SPAN: Final = re.compile(r"`((?:kubectl )?niximage [a-z][^`\n]*)`")
 
 
 def test_every_reason_has_its_entry_and_every_entry_a_reason() -> None:
-    entries = re.findall(r"^### (\S+)$", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
-    assert len(entries) == len(set(entries))
-    assert set(entries) == {str(reason) for reason in Reason}
+    text = (DOCS / "troubleshooting.md").read_text()
+    found = re.findall(r"^### (\S+)$", text, re.MULTILINE)
+    assert sorted(found) == sorted(Reason)
+    assert explain.PAGE.read_text() == text, "the program has the page"
+    assert list(explain.entries(text)) == found
+    assert all(entry.paragraphs and entry.section for entry in explain.entries(text).values())
 
 
 def test_the_architecture_has_the_rooms_that_the_linter_holds_apart() -> None:

@@ -17,15 +17,21 @@ from niximage.cli.cluster.options import (
 )
 from niximage.cli.failure import told
 from niximage.cli.groups import grouped
+from niximage.errors import Reason
 
 PANEL: Final = "NixImages in a cluster"
 TEN_MINUTES: Final = "10m"
 
 
+def complete_reason(incomplete: str) -> list[str]:
+    """The reasons that begin so, for the shell."""
+    return [each for each in Reason if each.casefold().startswith(incomplete.casefold())]
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands to a program."""
     app.command("list", rich_help_panel=PANEL)(list_images)
-    for command in (status, logs, history, reconcile, retry, suspend, resume, cancel):
+    for command in (status, explain, logs, history, reconcile, retry, suspend, resume, cancel):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -54,6 +60,24 @@ def status(*, name: Name, where: Where, output: AsDocument = Document.TEXT) -> N
 
     with told():
         reading.status(where, name, form=output)
+
+
+def explain(
+    reason: Annotated[
+        str,
+        typer.Argument(
+            metavar="[REASON]",
+            help="Of a condition, such as BuildFailed; without it all are listed.",
+            autocompletion=complete_reason,
+            show_default=False,
+        ),
+    ] = "",
+) -> None:
+    """Say what a condition's reason means, and what to do."""
+    from niximage.cli.cluster import explain as page
+
+    with told():
+        page.run(reason)
 
 
 @grouped

@@ -11,12 +11,16 @@ from rich.text import Text
 
 from niximage.api.status import Artifact, BuildResult, CurrentBuild, Failure, Progress
 from niximage.builder.progress import STAGES, size
+from niximage.cli.cluster.explain import more
 from niximage.cli.cluster.facts import Facts
 from niximage.cli.tables import Cell, age, duration, table
-from niximage.errors import plain_text
+from niximage.errors import Reason, plain_text
 
 BAR: Final = 30  # columns of a progress bar
 AS_ABOVE: Final = "(as above)"
+_TO_EXPLAIN: Final = frozenset(
+    {Reason.INVALID_SPEC, Reason.POD_PENDING, Reason.QUEUED, Reason.WAITING_FOR_CLASS}
+)
 ONCE: Final = 60  # characters of a sentence that is told once
 SHORT: Final = 12  # digits of a digest or revision that people compare
 _STYLES: Final = {"True": "green", "False": "red", "Succeeded": "green", "Failed": "red"}
@@ -93,6 +97,8 @@ def image_status(
         shown += [Text(), *_build(status.current_build, now)]
     if status.failure is not None:
         shown += [Text(), *_failure(status.failure, now, told=message)]
+    if status.failure is not None or word in _TO_EXPLAIN:
+        shown += [Text(), Text(more(status.failure.reason if status.failure else word))]
     return shown
 
 
