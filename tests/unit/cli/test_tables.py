@@ -7,7 +7,7 @@ import pytest
 
 from niximage.cli.cluster.facts import Facts
 from niximage.cli.cluster.tables import build_history, image_list, image_status, one_line
-from niximage.cli.tables import age, duration, plain, table
+from niximage.cli.tables import age, duration, plain, show, table
 
 NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 DIGEST = "sha256:" + "ab" * 32
@@ -243,3 +243,15 @@ def test_durations_are_told_in_their_largest_units(seconds: float, text: str) ->
 
 def test_what_never_was_has_no_age() -> None:
     assert age(None, NOW) == "-"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_gets_what_fits_and_a_pipe_all_of_it(
+    terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    if terminal:
+        monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    show(table(("LAYER", "NAMES"), [["1", "name " * 30]]), cut=True)
+    row = capsys.readouterr().out.splitlines()[1]
+    assert ("…" in row, len(row) <= 40) == (terminal, terminal)

@@ -1,5 +1,6 @@
 """What the program is called, and how it begins: by itself, or as kubectl's plugin."""
 
+import io
 import os
 import re
 import shlex
@@ -88,6 +89,8 @@ def show_version(is_asked: bool) -> None:
 
 def run(app: typer.Typer) -> None:
     """Run the program as it was called."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # not every terminal has an arrow or an ellipsis
     app(prog_name=program_name(), complete_var=COMPLETE)
 
 

@@ -30,8 +30,8 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[Cell]], *, right: str 
         made.add_column(
             name,
             justify="right" if name in right.split() else "left",
-            no_wrap=name != names[-1],
-            overflow="fold",
+            no_wrap=True,
+            overflow="ellipsis",
         )
     for row in rows:
         # What others wrote is no markup.
@@ -39,11 +39,18 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[Cell]], *, right: str 
     return made
 
 
-def show(*shown: RenderableType) -> None:
-    """Print tables and texts, one after the other; the terminal wraps what is too wide."""
+def show(*shown: RenderableType, cut: bool = False) -> None:
+    """Print tables and texts, one after the other.
+
+    Args:
+        shown: what to print.
+        cut: whether a terminal gets only as much of a line as it has columns; else it wraps what
+            is too wide. Files and pipes get all of it.
+    """
     terminal = Console()
     color = terminal.is_terminal and not terminal.no_color
-    typer.echo(_rendered(shown, color=color), nl=False)
+    width = terminal.width if cut and terminal.is_terminal else _WIDTH
+    typer.echo(_rendered(shown, color=color, width=width), nl=False)
 
 
 def plain(*shown: RenderableType) -> str:
@@ -51,11 +58,11 @@ def plain(*shown: RenderableType) -> str:
     return _rendered(shown, color=False)
 
 
-def _rendered(shown: Iterable[RenderableType], *, color: bool) -> str:
+def _rendered(shown: Iterable[RenderableType], *, color: bool, width: int = _WIDTH) -> str:
     written = io.StringIO()
     console = Console(
         file=written,
-        width=_WIDTH,
+        width=width,
         color_system="standard" if color else None,
         force_terminal=color,
         highlight=False,

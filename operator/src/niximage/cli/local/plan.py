@@ -4,9 +4,7 @@ import json
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from niximage.builder.local import plan_image
 from niximage.builder.prepare import PreparedImage
@@ -14,6 +12,7 @@ from niximage.builder.progress import size
 from niximage.cli.local.build import opened, without_caches_told
 from niximage.cli.local.progress import watching
 from niximage.cli.local.wanted import Options, wanted
+from niximage.cli.tables import show, table
 from niximage.image.closure import store_path_name
 from niximage.image.root import Root
 
@@ -41,11 +40,10 @@ def run(options: Options, *, bucket: str, as_json: bool) -> None:
         document = {"platforms": platforms, "bytes": {"closure": closure}}
         typer.echo(json.dumps(document, indent=2))
         return
-    console = Console()
     for each in platforms:
         if len(platforms) > 1:
-            console.print(Text(f"{each['platform']}:"))
-        console.print(_table(each["layers"]))
+            typer.echo(f"{each['platform']}:")
+        show(_table(each["layers"]), cut=True)
 
 
 def _layers(prepared: PreparedImage, root: Root | None) -> list[dict[str, Any]]:
@@ -81,15 +79,10 @@ def _layers(prepared: PreparedImage, root: Root | None) -> list[dict[str, Any]]:
 
 
 def _table(layers: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("LAYER", justify="right")
-    table.add_column("SIZE", justify="right")
-    table.add_column("PATHS", justify="right")
-    table.add_column("NAMES", overflow="ellipsis", no_wrap=True, ratio=1)
+    rows = []
     for number, layer in enumerate(layers, 1):
         names = ", ".join(sorted(store_path_name(path) for path in layer["paths"]))
         words = {"base": f"(base) {names}", "root": "root file system", "store": names}
-        shown = Text(words[layer["kind"]].strip())
         bytes_ = "?" if layer["size"] is None else size(layer["size"])
-        table.add_row(str(number), bytes_, str(len(layer["paths"])), shown)
-    return table
+        rows.append([str(number), bytes_, str(len(layer["paths"])), words[layer["kind"]].strip()])
+    return table(("LAYER", "SIZE", "PATHS", "NAMES"), rows, right="LAYER SIZE PATHS")

@@ -15,11 +15,12 @@ def run(*, write: Path | None, check: Path | None) -> None:
         Terminal: `check` was given, and a file is missing or differs; or the files cannot be
             written.
     """
-    files = {f"{crd['metadata']['name']}.yaml": to_yaml(crd) for crd in crds()}
+    # In UTF-8, whatever the locale: what reads them takes nothing else.
+    files = {f"{crd['metadata']['name']}.yaml": to_yaml(crd).encode() for crd in crds()}
     if check is not None:
-        for name, text in files.items():
+        for name, content in files.items():
             path = check / name
-            if not path.is_file() or path.read_text() != text:
+            if not path.is_file() or _read(path) != content:
                 raise Terminal(
                     Reason.INVALID_SPEC,
                     f"{path} is not what the models say",
@@ -29,8 +30,8 @@ def run(*, write: Path | None, check: Path | None) -> None:
     elif write is not None:
         try:
             write.mkdir(parents=True, exist_ok=True)
-            for name, text in files.items():
-                (write / name).write_text(text)
+            for name, content in files.items():
+                (write / name).write_bytes(content)
                 typer.echo(f"wrote {write / name}")
         except OSError as error:
             raise Terminal(
@@ -39,4 +40,13 @@ def run(*, write: Path | None, check: Path | None) -> None:
                 hint="Name a folder with --write",
             ) from None
     else:
-        typer.echo("---\n".join(files.values()), nl=False)
+        typer.echo(b"---\n".join(files.values()), nl=False)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Terminal(
+            Reason.INVALID_SPEC, f"{path} cannot be read: {error.strerror or error}"
+        ) from None

@@ -14,7 +14,6 @@ from typing import Any, Final
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-from rich.table import Table
 
 from niximage.bucket import open_store
 from niximage.bucket.collect import Collection, collect
@@ -22,6 +21,8 @@ from niximage.bucket.collect import Progress as Told
 from niximage.bucket.logs import log_keys
 from niximage.builder.progress import size
 from niximage.cli.duration import length_of
+from niximage.cli.tables import show as show_table
+from niximage.cli.tables import table
 from niximage.errors import NixImageError, Reason, Retryable, Terminal
 
 ROOTS_LIMIT: Final = 256 << 20  # bytes of a file of roots: 100,000 NixImages as JSON
@@ -92,27 +93,24 @@ def document(result: Collection, bucket: str, roots: int, grace: float) -> dict[
 
 def show(result: Collection, roots: int) -> None:
     """The same for people."""
-    console = Console(soft_wrap=True)
     if result.repositories:
-        table = Table(box=None, pad_edge=False)
-        for name in ("Repository", "Tags", "Manifests", "Links", "Records", "Blobs", "Size"):
-            table.add_column(name, justify="left" if name == "Repository" else "right")
+        columns = ("REPOSITORY", "TAGS", "MANIFESTS", "LINKS", "RECORDS", "BLOBS", "SIZE")
+        rows = []
         for name, freed in sorted(result.repositories.items()):
             counts = (freed.tags, freed.manifests, freed.links, freed.records, freed.blobs)
-            table.add_row(name or "(none)", *map(str, counts), size(freed.bytes))
-        console.print(table)
+            rows.append([name or "(none)", *map(str, counts), size(freed.bytes)])
+        show_table(table(columns, rows, right=" ".join(columns[1:])))
     total = result.total
     verb = "would free" if result.dry_run else "freed"
-    console.print(
+    typer.echo(
         f"{verb} {size(total.bytes)} in {total.blobs} blobs; {size(result.kept_bytes)} in "
         f"{result.kept_blobs} blobs stay, of {result.kept_images} manifests; "
-        f"{roots} digest{' is' if roots == 1 else 's are'} in use",
-        highlight=False,
+        f"{roots} digest{' is' if roots == 1 else 's are'} in use"
     )
     if result.spared:
-        console.print(f"{result.spared} objects were used again meanwhile, and stay")
+        typer.echo(f"{result.spared} objects were used again meanwhile, and stay")
     for each in result.damaged:
-        console.print(f"damaged: {each}", highlight=False)
+        typer.echo(f"damaged: {each}")
 
 
 @contextmanager
