@@ -19,5 +19,6 @@ In reading order:
 - `bases`       the NixImage that another is based on
 - `events`      what changed from one status to the next, for people
 - `health`, `metrics`   how the operator is
+- `operator`    events into the queue, workers out of it, and the list that repairs the rest
 - `settings`, `run`   how it is set up and started
 """

@@ -3,7 +3,7 @@
 kopf lists, watches, reconnects, authenticates and shuts down well. It does not retry what an
 event handler failed to write, does not coalesce events, and does not tell of deletions that
 it missed; so handlers here only learn and enqueue, which cannot fail, and a full list by
-`niximage.controller.run` repairs the rest.
+`niximage.controller.operator` repairs the rest.
 """
 
 import asyncio

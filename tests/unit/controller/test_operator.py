@@ -8,7 +8,7 @@ import pytest
 from niximage.api.image import PLURAL
 from niximage.controller.health import Health
 from niximage.controller.metrics import Metrics
-from niximage.controller.run import Operator
+from niximage.controller.operator import Operator
 from niximage.controller.stored import Key
 from support.memory_store import MemoryStore
 from unit.controller.states import SETTINGS
