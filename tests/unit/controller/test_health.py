@@ -1,5 +1,6 @@
 """Probes, figures and rights: what an admin and a cluster see of the operator itself."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from niximage.controller.cluster.lease import lease_place
 from niximage.controller.cluster.rights import check_rights
 from niximage.controller.health import Health, serve_health
 from niximage.controller.metrics import Metrics
+from niximage.controller.run import _look_at
 from niximage.errors import Terminal
+from support.memory_store import MemoryStore
 from unit.controller.states import nix_image, ready
 
 
@@ -126,3 +129,21 @@ def test_a_lease_is_a_namespace_and_a_name(place: str) -> None:
         lease_place(place)
     assert lease_place("") is None
     assert lease_place("system/operator") == ("system", "operator")
+
+
+async def test_whatever_is_wrong_with_the_bucket_is_told() -> None:
+    class Broken(MemoryStore):
+        url = "memory:"
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "url":
+                return "memory:"
+            raise RuntimeError("a bug")
+
+    health = Health(patience=1)
+    looking = asyncio.create_task(_look_at(Broken(), health))
+    async with asyncio.timeout(10):
+        while "a bug" not in health.bucket:  # noqa: ASYNC110 (an attribute tells no event)
+            await asyncio.sleep(0.01)
+    assert health.waits_for == "the bucket memory: cannot be used: a bug"
+    looking.cancel()

@@ -21,7 +21,7 @@ from niximage.controller.metrics import Metrics
 from niximage.controller.operator import JITTER, Operator, spread
 from niximage.controller.settings import Settings
 from niximage.controller.sources.flux_watch import EVERY, FluxWatch
-from niximage.errors import NixImageError, Reason, Retryable, Terminal
+from niximage.errors import Reason, Retryable, Terminal
 
 LIST_TIMEOUT: Final = 300.0  # seconds that a full list may take, pages and all
 BUCKET_TIMEOUT: Final = 60.0  # seconds of one look at the bucket
@@ -107,18 +107,20 @@ async def _look_at(store: ObjectStore, health: Health) -> None:
         try:
             async with asyncio.timeout(BUCKET_TIMEOUT):
                 await asyncio.to_thread(check_bucket, store)
-        except (NixImageError, TimeoutError) as error:
-            words = str(error) or f"no answer within {BUCKET_TIMEOUT:.0f} s"
-            words = f"the bucket {store.url} cannot be used: {words}"
-            if words != health.bucket:
-                log.warning(words)
-            health.bucket = words
-            await asyncio.sleep(spread(delay))
-            delay = min(2 * delay, BUCKET_DELAY_LIMIT)
+        except TimeoutError:
+            words = f"no answer within {BUCKET_TIMEOUT:.0f} s"
+        except Exception as error:  # noqa: BLE001 (whatever it is, nobody else tells of it)
+            words = str(error) or type(error).__name__
         else:
             health.bucket = ""
             log.info("the bucket %s can be used", store.url)
             return
+        words = f"the bucket {store.url} cannot be used: {words}"
+        if words != health.bucket:
+            log.warning(words)
+        health.bucket = words
+        await asyncio.sleep(spread(delay))
+        delay = min(2 * delay, BUCKET_DELAY_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
