@@ -119,7 +119,7 @@ ROLE = {
             "resources": ["configmaps"],
             "verbs": ["get", "create", "patch", "delete"],
         },
-        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
+        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "list"]},
     ],
 }
 
