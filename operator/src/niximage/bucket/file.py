@@ -61,13 +61,9 @@ class FileStore:
 
     def stat(self, key: str) -> ObjectStat | None:
         """What is known of an object, or None if it is not there."""
-        path = self.local_path(key)
+        check_key(key)
         with self._told("look at", key):
-            try:
-                status = path.stat()
-            except _ABSENT:
-                return None
-        return _object(key, status) if stat.S_ISREG(status.st_mode) else None
+            return self._now(key)
 
     def read(self, key: str, *, limit: int) -> bytes | None:
         """An object's whole content, or None if it is not there."""
@@ -173,9 +169,10 @@ class FileStore:
 
     def _now(self, key: str) -> ObjectStat | None:
         try:
-            return _object(key, (self.root / key).stat())
+            status = (self.root / key).stat()
         except _ABSENT:
             return None
+        return _object(key, status) if stat.S_ISREG(status.st_mode) else None
 
     def _walk(self, folder: str, prefix: str, after: str) -> Iterator[ObjectStat]:
         try:
@@ -188,19 +185,13 @@ class FileStore:
         )
         for name in named:
             key = f"{folder}/{name}" if folder else name
-            if name.startswith("."):
+            if name.startswith(".") or not key.startswith(prefix):
                 continue
             if name.endswith("/"):
-                within = key.startswith(prefix) or prefix.startswith(key)
-                if within and (key > after or after.startswith(key)):
+                if key > after or after.startswith(key):
                     yield from self._walk(key.rstrip("/"), prefix, after)
-            elif key.startswith(prefix) and key > after:
-                try:
-                    status = (self.root / key).stat()
-                except _ABSENT:
-                    continue  # deleted since we listed the folder
-                if stat.S_ISREG(status.st_mode):
-                    yield _object(key, status)
+            elif key > after and (found := self._now(key)) is not None:  # not deleted meanwhile
+                yield found
 
     @contextlib.contextmanager
     def _temporary(self, content: bytes | Path) -> Iterator[Path]:
