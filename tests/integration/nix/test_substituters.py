@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def test_a_nar_arrives_as_its_narinfo_says(built: Built, server: CacheServer, ki
     url = server.url if kind == "http" else server.folder.as_uri()
     with opened(built, url) as caches:
         for found in caches.walk(built.roots).substitutes.values():
-            with caches.open(found) as download:
+            with closing(caches.open(found)) as download:
                 data = b"".join(download)
             assert len(data) == found.nar.file_size == download.size
             assert sri(f"sha256:{hashlib.sha256(data).hexdigest()}") == found.nar.file_hash
@@ -434,7 +435,7 @@ def test_a_nar_that_is_cut_goes_on_where_it_was(built: Built, server: CacheServe
     with opened(built, server.url) as caches:
         found = caches.walk(built.roots).substitutes[shell]
         server.faults.append(Fault("nar/", cut=100_000, times=8))
-        with caches.open(found) as download:
+        with closing(caches.open(found)) as download:
             data = b"".join(download)
         assert sri(f"sha256:{hashlib.sha256(data).hexdigest()}") == found.nar.file_hash
         assert server.nar_bytes == found.nar.file_size
@@ -446,7 +447,7 @@ def test_a_server_without_ranges_starts_again(built: Built, server: CacheServer)
     with opened(built, server.url) as caches:
         found = caches.walk(built.roots).substitutes[shell]
         server.faults += [Fault("nar/", cut=100_000), Fault("nar/", cut=300_000)]
-        with caches.open(found) as download:
+        with closing(caches.open(found)) as download:
             data = b"".join(download)
     assert sri(f"sha256:{hashlib.sha256(data).hexdigest()}") == found.nar.file_hash
 
@@ -470,7 +471,7 @@ def test_a_nar_that_does_not_come_is_told(
         found = caches.walk(built.roots).substitutes[built.hello]
         for each in caches.walk(built.roots).substitutes.values():
             found = max(found, each, key=lambda one: one.nar.file_size)
-        with pytest.raises(Retryable, match=why), caches.open(found) as download:
+        with pytest.raises(Retryable, match=why), closing(caches.open(found)) as download:
             list(download)
 
 
@@ -478,7 +479,10 @@ def test_a_nar_longer_than_its_narinfo_says_is_cut_off(built: Built, server: Cac
     rewrite(server.folder, built.hello, FileSize="10")
     with opened(built, server.url) as caches:
         found = caches.walk([built.hello]).substitutes[built.hello]
-        with pytest.raises(Retryable, match="more than 10 bytes"), caches.open(found) as download:
+        with (
+            pytest.raises(Retryable, match="more than 10 bytes"),
+            closing(caches.open(found)) as download,
+        ):
             list(download)
 
 
@@ -488,7 +492,7 @@ def test_what_waits_to_be_read_is_bounded(built: Built, server: CacheServer) -> 
     rewrite(server.folder, built.hello, URL="nar/big", FileSize=str(64 << 20))
     with opened(built, server.url) as caches:
         found = caches.walk([built.hello]).substitutes[built.hello]
-        with caches.open(found) as download:
+        with closing(caches.open(found)) as download:
             total = 0
             for piece in download:
                 total += len(piece)
@@ -504,7 +508,7 @@ def test_a_slow_reader_is_not_the_cache_s_fault(built: Built, server: CacheServe
     hasty = replace(HASTY, grace=1.5, slowest=1e12)
     with opened(built, server.url, patience=hasty) as caches:
         found = caches.walk([built.hello]).substitutes[built.hello]
-        with caches.open(found) as download:
+        with closing(caches.open(found)) as download:
             start = time.monotonic()
             for piece in download:
                 while time.monotonic() - start < 3 * download.size / (32 << 20):

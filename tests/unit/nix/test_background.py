@@ -5,7 +5,7 @@ import itertools
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import pytest
 
@@ -101,7 +101,10 @@ def test_what_begins_while_the_loop_ends_ends_too() -> None:
 
 
 def test_a_download_gives_its_pieces() -> None:
-    with BackgroundLoop() as loop, Download(loop, _pieces(b"one", b"two")) as download:
+    with (
+        BackgroundLoop() as loop,
+        closing(Download(loop, _pieces(b"one", b"two"))) as download,
+    ):
         assert list(download) == [b"one", b"two"]
         assert download.size == 6
 

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, nullcontext
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 _Result = TypeVar("_Result")
@@ -40,12 +39,7 @@ class BackgroundLoop:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         loop, stop = self._started.result()
         with self._handing_over:
             self._has_ended = True

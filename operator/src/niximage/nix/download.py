@@ -10,8 +10,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Future
 from contextlib import aclosing
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from niximage.errors import Reason, Retryable
 from niximage.nix.background import BackgroundLoop
@@ -20,7 +19,7 @@ BUFFER: Final = 4 << 20  # bytes of one file that wait to be read
 
 
 class Download:
-    """A file's bytes in pieces, for one thread; used as a context manager.
+    """A file's bytes in pieces, for one thread; who opens it closes it.
 
     Args:
         loop: where it is fetched.
@@ -44,17 +43,6 @@ class Download:
         self._fetching = loop.start(self._fetch())
         # Told in any case: what is cancelled before its first step takes none.
         self._fetching.add_done_callback(self._end)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Fetch no more; whoever still reads gets an error."""

@@ -9,9 +9,8 @@ import asyncio
 import random
 import re
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Final
 
 import aiohttp
@@ -95,7 +94,7 @@ class HttpCache:
                 async with (
                     self.turns,  # before the time-out: waiting for one's turn is nobody's fault
                     asyncio.timeout(self.patience.answer),
-                    _Request(self, name) as answer,
+                    self._asked(name) as answer,
                 ):
                     return None if answer is None else await self._whole(answer, limit)
             except _PASSING_ERRORS as error:
@@ -143,7 +142,7 @@ class HttpCache:
 
     async def _from(self, name: str, start: int) -> AsyncGenerator[bytes, None]:
         """What one request gives of a file, from an offset on."""
-        async with _Request(self, name, start) as answer:
+        async with self._asked(name, start) as answer:
             if answer is None:
                 raise self._failed(name, "it is not there")
             skip = start - _start(answer)
@@ -154,61 +153,58 @@ class HttpCache:
                     yield fresh
                 skip = max(skip - len(part), 0)
 
+    @asynccontextmanager
+    async def _asked(
+        self, name: str, start: int = 0
+    ) -> AsyncGenerator[aiohttp.ClientResponse | None, None]:
+        """The answer to one GET, from an offset on; None where there is nothing."""
+        where = f"{self.url}/{name}"
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        # The name was checked; encoded again it would not be what the narinfo says.
+        url = URL(where, encoded=True)
+        async with self.client.get(url, headers=headers, max_redirects=_REDIRECTS) as answer:
+            encrypted = where.startswith("https:")
+            yield answer if _judged(answer, where, encrypted=encrypted) else None
+
     def _failed(self, name: str, why: str) -> Retryable:
         return unavailable(f"{self.url}/{name}", why)
 
 
-class _Request:
-    """One GET, as an async context manager; None where there is nothing."""
+def _judged(answer: aiohttp.ClientResponse, where: str, *, encrypted: bool) -> bool:
+    """Whether there is what was asked for.
 
-    def __init__(self, cache: HttpCache, name: str, start: int = 0) -> None:
-        self._cache = cache
-        self._name = name
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        # The name was checked; encoded again it would not be what the narinfo says.
-        url = URL(f"{cache.url}/{name}", encoded=True)
-        self._request = cache.client.get(url, headers=headers, max_redirects=_REDIRECTS)
+    Args:
+        answer: the server's.
+        where: the URL that was asked for.
+        encrypted: whether only servers that speak TLS may answer.
 
-    async def __aenter__(self) -> aiohttp.ClientResponse | None:
-        answer = await self._request.__aenter__()
-        try:
-            return self._judged(answer)
-        except BaseException:
-            answer.close()
-            raise
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._request.__aexit__(kind, error, trace)
-
-    def _judged(self, answer: aiohttp.ClientResponse) -> aiohttp.ClientResponse | None:
-        status = answer.status
-        where = f"{self._cache.url}/{self._name}"
-        passed = (each.url.scheme for each in (*answer.history, answer))
-        if self._cache.url.startswith("https:") and any(scheme != "https" for scheme in passed):
-            raise unavailable(where, "it redirects from HTTPS to HTTP")
-        if status in _ABSENT:
-            return None
-        if status in _REFUSED:
-            raise Terminal(
-                Reason.AUTHENTICATION_FAILED,
-                f"{where}: the binary cache wants credentials (HTTP {status})",
-                hint="Only binary caches that anyone may read can be used",
-            )
-        if status in _PASSING:
-            asked = answer.headers.get("Retry-After", "")
-            wait = float(asked) if _RETRY_AFTER.fullmatch(asked) else 0.0
-            raise _PassingError(f"HTTP {status}", wait)
-        if status not in {200, 206}:
-            raise unavailable(where, f"HTTP {status}")
-        encoding = answer.headers.get("Content-Encoding", "identity")
-        if encoding != "identity":
-            raise unavailable(where, f"it comes as {plain_text(encoding, 40)}, unasked")
-        return answer
+    Raises:
+        _PassingError: it may be there another time.
+        Retryable: it is no answer.
+        Terminal: the cache wants credentials.
+    """
+    status = answer.status
+    passed = (each.url.scheme for each in (*answer.history, answer))
+    if encrypted and any(scheme != "https" for scheme in passed):
+        raise unavailable(where, "it redirects from HTTPS to HTTP")
+    if status in _ABSENT:
+        return False
+    if status in _REFUSED:
+        raise Terminal(
+            Reason.AUTHENTICATION_FAILED,
+            f"{where}: the binary cache wants credentials (HTTP {status})",
+            hint="Only binary caches that anyone may read can be used",
+        )
+    if status in _PASSING:
+        asked = answer.headers.get("Retry-After", "")
+        wait = float(asked) if _RETRY_AFTER.fullmatch(asked) else 0.0
+        raise _PassingError(f"HTTP {status}", wait)
+    if status not in {200, 206}:
+        raise unavailable(where, f"HTTP {status}")
+    encoding = answer.headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
+        raise unavailable(where, f"it comes as {plain_text(encoding, 40)}, unasked")
+    return True
 
 
 def _start(answer: aiohttp.ClientResponse) -> int:

@@ -9,7 +9,6 @@ allow. A cache that cannot be reached fails what it would have decided, nothing 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from types import TracebackType
 from typing import Final, Self
 
 from niximage.errors import NixImageError, Reason, Terminal
@@ -59,13 +58,8 @@ class Substituters:
         self._loop.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._loop.__exit__(kind, error, trace)
+    def __exit__(self, *raised: object) -> None:
+        self._loop.__exit__(*raised)
 
     def walk(self, roots: Iterable[str], local: Mapping[str, PathInfo] | None = None) -> Walk:
         """Look up store paths and, over any number of steps, all that they refer to.

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
@@ -48,13 +47,8 @@ class RegistryReader:
         self.loop.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.loop.__exit__(kind, error, trace)
+    def __exit__(self, *raised: object) -> None:
+        self.loop.__exit__(*raised)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
