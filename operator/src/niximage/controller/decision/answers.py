@@ -103,12 +103,8 @@ def queued(case: Case, source: SourceStatus, words: str) -> Decision:
     return Decision(status=_at_it(case, status, Reason.QUEUED, words), poll_after=case.poll)
 
 
-def building(case: Case, source: SourceStatus, job: JobView | None) -> NixImageStatus:
-    """A Job is at it, or about to be; a good image of an older source stays Ready."""
-    if job is None:
-        words = building_words(case.image, source)
-        status = case.status.model_copy(update={"source": source})
-        return _at_it(case, status, Reason.BUILDING, words)
+def building(case: Case, source: SourceStatus, job: JobView) -> NixImageStatus:
+    """A Job is at it; a good image of an older source stays Ready."""
     before = case.status.current_build
     progress = case.observed.progress
     if not isinstance(progress, Progress):

@@ -5,10 +5,10 @@ from typing import Final
 
 from niximage.api.build import BuildRequest, PinnedSource, PublishResult
 from niximage.api.image import NixImage
-from niximage.api.status import Progress, SourceStatus
+from niximage.api.status import Failure, Progress, SourceStatus
 from niximage.controller.builds.job import template
 from niximage.controller.decision import answers
-from niximage.controller.decision.case import Case, Decision
+from niximage.controller.decision.case import Case, Decision, Target
 from niximage.controller.decision.failures import failed, still_failed, wait_of
 from niximage.controller.decision.history import has_room
 from niximage.controller.decision.publication import accepted
@@ -43,20 +43,14 @@ def other_builds(case: Case, inputs: str) -> list[JobView]:
     ]
 
 
-def with_inputs(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str) -> Decision:
-    """What to do for inputs that are known.
-
-    Args:
-        case: the image.
-        pinned: its source at a revision.
-        source: the same for the status.
-        inputs: the input hash.
-    """
+def with_inputs(case: Case, target: Target) -> Decision:
+    """What to do for inputs that are known."""
+    source, inputs = target.source, target.inputs
     name = job_name(case.image, inputs)
     job = next((j for j in case.observed.jobs if j.name == name), None)
     if case.forced is not None:
         if job is None or job.force != case.forced:
-            return _again(case, pinned, source, inputs, job)
+            return _again(case, target, job)
         answered = case.status.model_copy(update={"last_handled_force_at": case.forced})
         case = case.with_status(answered)
 
@@ -71,16 +65,14 @@ def with_inputs(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: 
         and status.artifact.input_hash == inputs
         and not untold
     ):
-        return accepted(case, answers.with_reference(case, status), source, inputs)
+        return accepted(case, answers.with_reference(case, status), target)
 
-    failure = status.failure
-    if failure is not None and failure.input_hash != inputs:
-        failure = None
+    failure = _failure_of(case, inputs)
     if failure is not None and (wait := wait_of(failure, case.now)) > 0:
         return still_failed(case, failure, source, wait)
 
     if job is None:
-        return _from_bucket(case, pinned, source, inputs, None)
+        return _from_bucket(case, target, None)
     if job.state is JobState.DELETING:
         if case.observed.in_the_way is None:
             return Decision(looks=(FindJob(job),))  # a watch that has just begun missed its end
@@ -88,7 +80,7 @@ def with_inputs(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: 
     if job.owner != case.image.metadata.uid:
         return _taken(case, source, job)
     if job.state is JobState.LIVE:
-        return _live(case, pinned, source, job)
+        return _live(case, target, job)
 
     told = failure is not None and failure.attempts >= job.attempt
     if told and job.state is JobState.FAILED:
@@ -102,20 +94,20 @@ def with_inputs(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: 
                 return failed(case, told_of, source, inputs, job=job)
             case PublishResult() | Absent.ABSENT:
                 pass
-    return _from_bucket(case, pinned, source, inputs, job, told=told)
+    return _from_bucket(case, target, job, told=told)
 
 
-def _live(case: Case, pinned: PinnedSource, source: SourceStatus, job: JobView) -> Decision:
+def _live(case: Case, target: Target, job: JobView) -> Decision:
     """A build is under way, or waits for what its pod needs."""
     progress = case.observed.progress
-    outlived = _is_outlived(case, pinned, job)
+    outlived = _is_outlived(case, target.pinned, job)
     if progress is None:
         return Decision(looks=(ReadProgress(job, fresh=outlived),))
     if outlived and isinstance(progress, Progress) and progress.phase == PENDING:
         return Decision(effects=(DeleteJob(job),))  # nothing runs that could be lost
     is_young = (case.now - job.created).total_seconds() < PROGRESS_FIRST
     early = is_young and progress is Absent.ABSENT
-    status = answers.building(case, source, job)
+    status = answers.building(case, target.source, job)
     return Decision(status=status, requeue_after=PROGRESS_FIRST if early else PROGRESS_EVERY)
 
 
@@ -165,31 +157,25 @@ def _taken(case: Case, source: SourceStatus, job: JobView) -> Decision:
     return replace(waits, requeue_after=PROGRESS_EVERY)
 
 
-def _again(
-    case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str, job: JobView | None
-) -> Decision:
+def _again(case: Case, target: Target, job: JobView | None) -> Decision:
     """Build again what may be published already: a Job of an earlier request makes way."""
     match job:
         case None:
-            return _create(case, pinned, source, inputs)
+            return _create(case, target)
         case JobView(state=JobState.DELETING):
-            return Decision(status=answers.building(case, source, job), requeue_after=GONE_SOON)
+            status = answers.building(case, target.source, job)
+            return Decision(status=status, requeue_after=GONE_SOON)
         case JobView() if job.owner != case.image.metadata.uid:
-            return _taken(case, source, job)
+            return _taken(case, target.source, job)
         case JobView():
             return Decision(effects=(DeleteJob(job),))
 
 
 def _from_bucket(
-    case: Case,
-    pinned: PinnedSource,
-    source: SourceStatus,
-    inputs: str,
-    job: JobView | None,
-    *,
-    told: bool = False,
+    case: Case, target: Target, job: JobView | None, *, told: bool = False
 ) -> Decision:
     """The bucket has the last word: what it holds need not be built, and nothing else counts."""
+    source, inputs = target.source, target.inputs
     match case.observed.published:
         case None:
             return Decision(looks=(FindPublished(inputs),))
@@ -207,9 +193,9 @@ def _from_bucket(
             return failed(case, other, source, inputs, job=job)
         case Published() as published:
             status = answers.with_artifact(case, published, source, inputs)
-            return accepted(case, status, source, inputs, job)
+            return accepted(case, status, target, job)
         case Absent.ABSENT if job is None:
-            return _create(case, pinned, source, inputs)
+            return _create(case, target)
         case Absent.ABSENT if told:
             return Decision(effects=(DeleteJob(job),))
         case Absent.ABSENT:
@@ -221,12 +207,11 @@ def _from_bucket(
             return failed(case, lost, source, inputs, job=job)
 
 
-def _create(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str) -> Decision:
+def _create(case: Case, target: Target) -> Decision:
+    source, inputs = target.source, target.inputs
     if case.image.spec.concurrency_policy == "Forbid" and (ahead := other_builds(case, inputs)):
         return answers.queued(case, source, f"waiting for the build {ahead[0].name} to finish")
-    failure = case.status.failure
-    if failure is not None and failure.input_hash != inputs:
-        failure = None
+    failure = _failure_of(case, inputs)
     match case.observed.turn:
         case None:
             return Decision(looks=(TakeTurn(inputs, _urgency(case, again=failure is not None)),))
@@ -237,10 +222,16 @@ def _create(case: Case, pinned: PinnedSource, source: SourceStatus, inputs: str)
         case Turn.GRANTED:
             pass
     asked_at = int(case.now.timestamp()) * 1_000_000_000
-    request = BuildRequest.of(case.image, pinned, case.base, asked_at=asked_at)
+    request = BuildRequest.of(case.image, target.pinned, case.base, asked_at=asked_at)
     attempt = failure.attempts + 1 if failure is not None else 1
     create = CreateJob(job_name(case.image, inputs), request, attempt, case.forced or "")
-    return Decision(effects=(create,), status=answers.building(case, source, None))
+    return Decision(effects=(create,))
+
+
+def _failure_of(case: Case, inputs: str) -> Failure | None:
+    """The failure that is told, if these inputs are its own."""
+    failure = case.status.failure
+    return failure if failure is not None and failure.input_hash == inputs else None
 
 
 def _urgency(case: Case, *, again: bool) -> Urgency:

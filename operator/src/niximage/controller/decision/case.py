@@ -4,9 +4,9 @@ import datetime as dt
 from dataclasses import dataclass, replace
 
 from niximage.api.base import seconds
-from niximage.api.build import PinnedBase
+from niximage.api.build import PinnedBase, PinnedSource
 from niximage.api.image import FORCE_AT, REQUESTED_AT, NixImage
-from niximage.api.status import Condition, ConditionType, NixImageStatus
+from niximage.api.status import Condition, ConditionType, NixImageStatus, SourceStatus
 from niximage.controller.decision import conditions as say
 from niximage.controller.settings import Settings
 from niximage.controller.sources.due import Question, next_slot
@@ -22,7 +22,7 @@ class Decision:
     Attributes:
         looks: what to find out before asking again at once.
         effects: what to change in the cluster.
-        status: what the object's status is to be; None leaves it.
+        status: what the object's status is to be once there are no effects; None leaves it.
         requeue_after: seconds until the image is looked at again without an event; a little
             later does no harm.
         poll_after: seconds until its source is due, to the second: an operator that stops in
@@ -39,6 +39,21 @@ class Decision:
     def ends_pass(self) -> bool:
         """Whether the image is another one after the effects: a new version of it, or gone."""
         return any(isinstance(effect, SetFinalizers) for effect in self.effects)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an image is to be made of.
+
+    Attributes:
+        pinned: its source at a revision.
+        source: the same for the status.
+        inputs: the input hash.
+    """
+
+    pinned: PinnedSource
+    source: SourceStatus
+    inputs: str
 
 
 @dataclass(frozen=True, slots=True)

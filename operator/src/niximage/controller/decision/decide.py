@@ -31,7 +31,7 @@ from niximage.api.image import NixImage
 from niximage.controller.decision import answers
 from niximage.controller.decision import conditions as say
 from niximage.controller.decision.build import GONE_SOON, other_builds, with_inputs
-from niximage.controller.decision.case import Case, Decision
+from niximage.controller.decision.case import Case, Decision, Target
 from niximage.controller.decision.failures import failed, still_failed, wait_of
 from niximage.controller.decision.removal import finalizers_due, leaving, must_wait_for
 from niximage.controller.settings import Settings
@@ -167,7 +167,7 @@ def _with_source(case: Case, pinned: PinnedSource) -> Decision:
             case NixImageError() as error:
                 return failed(case, error, source, "")
     inputs = input_hash(case.image, pinned, case.base)
-    decision = with_inputs(case, pinned, source, inputs)
+    decision = with_inputs(case, Target(pinned, source, inputs))
     if decision.looks or case.image.spec.concurrency_policy == "Forbid":
         return decision
     superseded = tuple(DeleteJob(job) for job in other_builds(case, inputs))

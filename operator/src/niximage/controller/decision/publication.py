@@ -8,7 +8,7 @@ otherwise                        → Ready
 
 from niximage.api.status import NixImageStatus, SourceStatus
 from niximage.controller.decision import answers
-from niximage.controller.decision.case import Case, Decision
+from niximage.controller.decision.case import Case, Decision, Target
 from niximage.controller.decision.failures import failed
 from niximage.controller.job_view import JobView
 from niximage.controller.steps import HideImage, MoveTags, ShowImage
@@ -16,27 +16,21 @@ from niximage.errors import NixImageError, Reason, Terminal
 
 
 def accepted(
-    case: Case,
-    status: NixImageStatus,
-    source: SourceStatus,
-    inputs: str,
-    job: JobView | None = None,
+    case: Case, status: NixImageStatus, target: Target, job: JobView | None = None
 ) -> Decision:
     """The bucket holds the image: it is taken, unless the spec expects another one."""
     expected = case.image.spec.output.expected_digest
     if expected is None or expected == status.digest:
-        return _tagged(case, status, source, inputs, job)
+        return _tagged(case, status, target, job)
     mismatch = Terminal(
         Reason.DIGEST_MISMATCH,
         f"the image is {status.digest}, but spec.output.expectedDigest is {expected}",
         hint="Pin the source to the revision that gave the expected digest, or change it",
     )
-    return failed(case, mismatch, source, inputs, job=job)
+    return failed(case, mismatch, target.source, target.inputs, job=job)
 
 
-def _tagged(
-    case: Case, status: NixImageStatus, source: SourceStatus, inputs: str, job: JobView | None
-) -> Decision:
+def _tagged(case: Case, status: NixImageStatus, target: Target, job: JobView | None) -> Decision:
     """The tags come last, for they are what others follow."""
     assert status.artifact is not None
     assert status.digest is not None
@@ -45,12 +39,12 @@ def _tagged(
         move = MoveTags(status.digest, tuple(tags))
         match case.observed.tagged:
             case NixImageError() as error:
-                return failed(case, error, source, inputs)
+                return failed(case, error, target.source, target.inputs)
             case moved if tags and moved != move:
                 return Decision(looks=(move,))
         artifact = status.artifact.model_copy(update={"tags": tags})
         status = status.model_copy(update={"artifact": artifact})
-    return _shown(case, status, source, job)
+    return _shown(case, status, target.source, job)
 
 
 def _shown(

@@ -11,7 +11,7 @@ def pinned_words(source: SourceStatus) -> str:
     return f"{name or source.url} is at {source.short_revision}"
 
 
-def building_words(image: NixImage, source: SourceStatus, attempt: int = 1) -> str:
+def building_words(image: NixImage, source: SourceStatus, attempt: int) -> str:
     """What is being built."""
     count = len(image.spec.packages)
     words = f"building {count} package{'' if count == 1 else 's'}"
