@@ -18,7 +18,12 @@ CASES: Final[dict[str, Json]] = {
     "defaults": {},
     "bucket": {
         "bucket": {"url": "gs://images/team", "credentialConfiguration": json.dumps(FEDERATION)},
-        "gc": {"enabled": True, "dryRun": True, "timeZone": "Europe/Berlin"},
+        "gc": {
+            "enabled": True,
+            "dryRun": True,
+            "timeZone": "Europe/Berlin",
+            "clusters": {"secretName": "clusters"},
+        },
         "builds": {
             "serviceAccount": {"create": True, "annotations": {"iam.gke.io/x": "y"}},
             "insecureRegistries": ["registry.lan:5000"],

@@ -139,6 +139,18 @@ def test_garbage_collection_may_list_all_images_and_nothing_else(
     ]
 
 
+def test_garbage_collection_asks_the_other_clusters_of_the_bucket(render: Render) -> None:
+    pod = render(CASES["bucket"]).pods()["gc"]["spec"]
+    (container,) = pod["containers"]
+    assert "--clusters=/clusters" in container["args"]
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    assert mounts["clusters"] == "/clusters"
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    assert volumes["clusters"]["secret"]["secretName"] == "clusters"
+    alone = render(CASES["claim"]).pods()["gc"]["spec"]["containers"][0]
+    assert not [each for each in alone["args"] if "clusters" in each]
+
+
 @pytest.mark.parametrize(
     ("name", "targets"),
     [("view", {"view", "edit", "admin"}), ("edit", {"edit", "admin"}), ("admin", {"admin"})],

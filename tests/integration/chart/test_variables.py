@@ -17,7 +17,8 @@ ARGUMENTS: Final = {
     "grace": "gc.grace",
     "dry_run": "gc.dryRun",
     "as_json": "for programs that call it",
-    "roots": "for buckets of several clusters, which the CronJob is not for",
+    "roots": "for who asks no cluster",
+    "clusters": "gc.clusters.secretName",
     "help": "",
 }
 """Options without a variable, and the values that decide them."""

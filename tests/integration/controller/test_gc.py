@@ -60,13 +60,13 @@ def bucket(tmp_path: Path, namespace: str) -> Path:
 
 
 @pytest.fixture
-def gc(tmp_path: Path, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Json]:
+def gc(tmp_path: Path, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Json]:
     """Collects the bucket's garbage, by the cluster that a kubeconfig names."""
 
-    def run(kubeconfig: Path) -> Json:
+    def run(kubeconfig: Path, *options: str) -> Json:
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
         program = Niximage(tmp_path, tmp_path)
-        done = program.run("gc", "--bucket", bucket.as_uri(), "--json")
+        done = program.run("gc", "--bucket", bucket.as_uri(), "--json", *options)
         document: Json = json.loads(done.stdout) if done.returncode == 0 else {}
         return {"code": done.returncode, "words": done.stderr, **document}
 
@@ -74,7 +74,7 @@ def gc(tmp_path: Path, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
 
 def test_what_statuses_and_histories_name_stays(
-    cluster: Cluster, namespace: str, bucket: Path, gc: Callable[[Path], Json]
+    cluster: Cluster, namespace: str, bucket: Path, gc: Callable[..., Json]
 ) -> None:
     for name, status in (("web", told(NOW, NOW, BEFORE)), ("other", told(OTHER))):
         cluster.do("create", "-f", "-", given=nix_image(namespace, name))
@@ -92,8 +92,36 @@ def test_what_statuses_and_histories_name_stays(
     assert logs == ["the log of 0", "the log of 1", None]
 
 
+def test_what_other_clusters_name_stays_and_all_of_them_must_answer(
+    cluster: Cluster,
+    namespace: str,
+    bucket: Path,
+    gc: Callable[..., Json],
+    tmp_path: Path,
+) -> None:
+    cluster.do("create", "-f", "-", given=nix_image(namespace))
+    cluster.set_status("niximage", "web", namespace, told(NOW))
+    roots, folder = tmp_path / "roots", tmp_path / "clusters"
+    roots.write_text(OTHER.digest)
+    folder.mkdir()
+    options = ("--roots", str(roots), "--clusters", str(folder))
+    before = list(open_store(bucket.as_uri()).list(""))
+    done = gc(tmp_path / "none", *options)
+    assert (done["code"], "holds no kubeconfig" in done["words"]) == (65, True)
+    (folder / "east").write_bytes(cluster.kubeconfig.read_bytes())
+    (folder / "west").write_bytes(restricted(cluster, namespace, tmp_path).read_bytes())
+    done = gc(tmp_path / "none", *options)
+    assert done["code"] != 0
+    assert f"in use in the cluster of {folder / 'west'} cannot be told" in done["words"]
+    assert list(open_store(bucket.as_uri()).list("")) == before
+    (folder / "west").unlink()
+    done = gc(tmp_path / "none", *options)
+    assert done["code"] == 0, done["words"]
+    assert (done["roots"], done["kept"]["manifests"]) == (2, 2)
+
+
 def test_with_too_few_rights_nothing_is_deleted(
-    cluster: Cluster, namespace: str, bucket: Path, gc: Callable[[Path], Json], tmp_path: Path
+    cluster: Cluster, namespace: str, bucket: Path, gc: Callable[..., Json], tmp_path: Path
 ) -> None:
     """One namespace's images are not all: who may not see them all must delete none."""
     cluster.do("create", "-f", "-", given=nix_image(namespace))
@@ -109,7 +137,7 @@ def test_with_too_few_rights_nothing_is_deleted(
 
 
 def test_a_cluster_without_any_image_is_taken_for_the_wrong_one(
-    cluster: Cluster, namespace: str, bucket: Path, gc: Callable[[Path], Json]
+    cluster: Cluster, namespace: str, bucket: Path, gc: Callable[..., Json]
 ) -> None:
     cluster.do("create", "-f", "-", given=nix_image(namespace))
     before = list(open_store(bucket.as_uri()).list(""))

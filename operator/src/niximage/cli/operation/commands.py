@@ -342,6 +342,15 @@ def gc(
             "leaves only what tags name.",
         ),
     ] = None,
+    clusters: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="A folder of kubeconfigs, one for each further cluster that shares the bucket: "
+            "what their NixImages name stays, too.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -352,7 +361,9 @@ def gc(
     from niximage.cli.operation import gc as command
 
     with told():
-        command.run(bucket, roots=roots, grace=grace, dry_run=dry_run, as_json=as_json)
+        command.run(
+            bucket, roots=roots, clusters=clusters, grace=grace, dry_run=dry_run, as_json=as_json
+        )
 
 
 @builder.command("fetch")

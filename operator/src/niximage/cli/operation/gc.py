@@ -30,12 +30,21 @@ ROOTS_LIMIT: Final = 256 << 20  # bytes of a file of roots: 100,000 NixImages as
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}(?![0-9a-f])")
 
 
-def run(bucket: str, *, roots: Path | None, grace: str, dry_run: bool, as_json: bool) -> None:
+def run(
+    bucket: str,
+    *,
+    roots: Path | None,
+    clusters: Path | None,
+    grace: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Collect a bucket's garbage, and say what went.
 
     Args:
         bucket: which.
         roots: a file that holds the digests of images that must stay; None asks the cluster.
+        clusters: a folder of kubeconfigs of further clusters, which are asked, too.
         grace: for how long what is not needed stays, as `24h`.
         dry_run: whether to delete nothing.
         as_json: whether to print one JSON document instead of a table.
@@ -49,7 +58,9 @@ def run(bucket: str, *, roots: Path | None, grace: str, dry_run: bool, as_json: 
     try:
         with telling() as tell:
             tell("asking for images in use", 0, None)
-            text = _from_cluster() if roots is None else _from_file(roots)
+            text = _from_cluster(None) if roots is None else _from_file(roots)
+            for kubeconfig in kubeconfigs(clusters):
+                text += _from_cluster(kubeconfig)
             named = digests(text)
             result = collect(
                 store, named, logs=log_keys(text), grace=length, dry_run=dry_run, progress=tell
@@ -161,13 +172,41 @@ def _from_file(file: Path) -> str:
     return text
 
 
-def _from_cluster() -> str:
-    """All NixImages: whatever they name anywhere, in status, history and specs, is in use."""
+def kubeconfigs(folder: Path | None) -> list[Path]:
+    """The files of a folder, as a Secret is mounted: its own links begin with a dot.
+
+    Raises:
+        Terminal: there is none: what the clusters use would be deleted.
+    """
+    if folder is None:
+        return []
+    try:
+        found = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+    except OSError as error:
+        raise Terminal(Reason.INVALID_SPEC, f"{folder} cannot be read: {error.strerror}") from None
+    if not found:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            f"{folder} holds no kubeconfig",
+            hint="Put one into it for each further cluster, or leave --clusters out",
+        )
+    return found
+
+
+def _from_cluster(kubeconfig: Path | None) -> str:
+    """All NixImages: whatever they name anywhere, in status, history and specs, is in use.
+
+    Args:
+        kubeconfig: of the cluster; None for the pod's own, or that of $KUBECONFIG.
+    """
     from niximage.controller.cluster.client import ApiServer
-    from niximage.controller.cluster.connection import NotAllowed
+    from niximage.controller.cluster.connection import Kubeconfig, NotAllowed
+
+    user = None if kubeconfig is None else Kubeconfig(str(kubeconfig))
+    which = "" if kubeconfig is None else f" in the cluster of {kubeconfig}"
 
     async def ask() -> list[dict[str, Any]]:
-        async with ApiServer() as server:
+        async with ApiServer(user=user) as server:
             return await server.list_images(dict)
 
     try:
@@ -175,18 +214,23 @@ def _from_cluster() -> str:
     except NixImageError as error:
         kind = Retryable if isinstance(error, Retryable) else Terminal
         hint = "Set KUBECONFIG, or give --roots FILE with the digests that must stay"
+        if kubeconfig is not None:
+            hint = "Mend the kubeconfig; without this cluster nothing is deleted"
         if isinstance(error, NotAllowed):
             hint = "Grant it to list niximages in all namespaces, or give --roots FILE"
         raise kind(
             error.reason,
-            f"which images are in use cannot be told: {error.message}",
+            f"which images are in use{which} cannot be told: {error.message}",
             hint=hint,
         ) from None
     # More likely the wrong cluster than one that has just lost its last image.
     if not digests(text):
         raise Terminal(
             Reason.INVALID_SPEC,
-            "no NixImage of this cluster has an image yet: is it the cluster of this bucket?",
-            hint="If it is, give --roots /dev/null",
+            f"no NixImage{which or ' of this cluster'} has an image yet: is it the cluster of this "
+            "bucket?",
+            hint="If it is, give --roots /dev/null"
+            if kubeconfig is None
+            else f"If it is, leave out {kubeconfig.name}",
         )
     return text
