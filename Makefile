@@ -45,7 +45,7 @@ prepare:
 	@python3 images build >/dev/null & $(UV) sync --locked --quiet && python3 cluster tools >/dev/null && wait $$!
 
 .PHONY: docs
-docs: ## Build the documentation into .site; no warning passes
+docs: ## Build the documentation into .site/index.html; no warning passes
 	NO_MKDOCS_2_WARNING=1 $(RUN) python -m mkdocs build --strict --config-file website/mkdocs.yml
 
 .PHONY: lint format

@@ -65,7 +65,6 @@ BEFORE: Final = {
         kubectl create configmap argocd-cm -n argocd
         kubectl create deployment hello --image=hello
         kubectl create namespace staging
-        kubectl kustomize examples/kustomize | kubectl apply -n staging -f -
     """,
     "docs/sources.md": "ssh-keygen -q -t ed25519 -N '' -f identity; touch known_hosts",
 }
