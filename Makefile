@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX = $(CURDIR)/.pycache
 
 # What the tests run beside the project's own parts: the stock tools that users have.
-TEST_PACKAGES := busybox-static containerd docker-registry faketime git nix-bin openssh-server skopeo umoci
+TEST_PACKAGES := busybox-static containerd curl docker-registry faketime git nix-bin openssh-server skopeo umoci zstd
 
 # One more than processors: the slowest, first, waits for a node most of its time.
 SIDE_BY_SIDE := --numprocesses 3 --dist loadscope --no-loadscope-reorder
@@ -31,7 +31,8 @@ demo-down: ## Remove what the demo made
 test: prepare ## Run every test, against real parts
 	@$(RUN) pytest $(SIDE_BY_SIDE)
 
-test-unit: ## Run the tests that need nothing but Python
+test-unit: ## Run the tests that need no other parts
+	@.ci/packages git zstd
 	@$(RUN) pytest tests/unit
 
 test-integration: prepare ## Run the tests against a control plane, Nix, Git and buckets
