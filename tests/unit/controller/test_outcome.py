@@ -185,6 +185,10 @@ def test_a_build_that_fills_the_disk_is_told_which_and_not_repeated() -> None:
     assert isinstance(error, Terminal)
     assert error.reason is Reason.OUT_OF_DISK
     assert words.strip() in error.message
+    assert error.hint.endswith("for a NixBuildClass with a larger store")
+    words = "Pod ephemeral local storage usage exceeds the total limit of containers 300Mi. "
+    evicted["status"]["message"] = words
+    assert error_of(evicted).hint.startswith("Raise spec.build.resources.limits.ephemeral-storage")
     evicted["status"]["message"] = (
         "The node was low on resource: ephemeral-storage. Container build was using 5Gi, which "
         "exceeds its request of 0. "

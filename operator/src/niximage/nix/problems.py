@@ -173,8 +173,8 @@ def threw(package: str, stderr: str, *, takes_config: bool = True) -> Problem:
         said = _SYSTEM.search(message)
         system = said["system"] if said is not None else "this platform"
         text = (
-            f"{made_for['name']} in {made_for['where']} is not made for {system}: leave it out, or "
-            "take that platform out of spec.platforms"
+            f"{made_for['name']} in {made_for['where']} is not made for {system}, which "
+            "spec.platforms asks for"
         )
     if field is None:
         return Problem(package, Reason.EVALUATION_FAILED, text)

@@ -20,6 +20,7 @@ from niximage.controller.views import Absent
 from niximage.errors import NO_FAILURES, NixImageError, Reason, Retryable, Terminal, plain_text
 
 _NODE_IS_FULL: Final = "The node was low on resource"  # the kubelet's words, then whose fault it is
+_OF_LIMIT: Final = "limit of containers"  # the kubelet's words, too
 KILLED: Final = 137  # 128 + SIGKILL, what the kernel's out-of-memory killer leaves
 
 
@@ -83,7 +84,10 @@ def _evicted(pod: dict[str, Any]) -> Terminal | None:
     return Terminal(
         Reason.OUT_OF_DISK,
         f"the build filled more disk than it may: {plain_text(words, 300)}",
-        hint="Ask for less, or ask the operator's admin for a NixBuildClass with a larger store",
+        hint="Raise spec.build.resources.limits.ephemeral-storage, or ask for a NixBuildClass with "
+        "more"
+        if _OF_LIMIT in words
+        else "Ask for fewer packages, or for a NixBuildClass with a larger store",
     )
 
 
