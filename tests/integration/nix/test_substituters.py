@@ -475,6 +475,19 @@ def test_a_nar_that_does_not_come_is_told(
             list(download)
 
 
+def test_a_nar_that_is_cut_after_each_byte_is_given_up(built: Built, server: CacheServer) -> None:
+    server.faults.append(Fault("nar/", cut=1, times=None))
+    patient = replace(HASTY, pause=0.5, longest_pause=1.0)
+    with opened(built, server.url, patience=patient) as caches:
+        found = caches.walk([built.hello]).substitutes[built.hello]
+        with (
+            pytest.raises(Retryable, match="too slowly"),
+            closing(caches.open(found)) as download,
+        ):
+            list(download)
+        assert download.size < 30  # some two seconds of pauses, a byte after each
+
+
 def test_a_nar_longer_than_its_narinfo_says_is_cut_off(built: Built, server: CacheServer) -> None:
     rewrite(server.folder, built.hello, FileSize="10")
     with opened(built, server.url) as caches:

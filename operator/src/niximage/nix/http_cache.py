@@ -128,6 +128,7 @@ class HttpCache:
             except _PASSING_ERRORS as error:
                 if not tries.again(error, done):
                     raise self._failed(name, _why(error)) from None
+            waited += tries.pause  # one that is cut after each byte goes on, but not for ever
             await asyncio.sleep(tries.pause)
 
     async def _whole(self, answer: aiohttp.ClientResponse, limit: int) -> bytes:
