@@ -70,11 +70,11 @@ class MemoryStore:
             self.objects[seen.key] = (content, stat)
             return True
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectStat]:
+    def list(self, prefix: str) -> Iterator[ObjectStat]:
         with self._lock:
             found = [stat for _, stat in self.objects.values()]
         yield from sorted(
-            (each for each in found if each.key.startswith(prefix) and each.key > after),
+            (each for each in found if each.key.startswith(prefix)),
             key=lambda each: each.key,
         )
 

@@ -63,9 +63,9 @@ class Hooked:
         self.after("touch", seen.key)
         return result
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectStat]:
+    def list(self, prefix: str) -> Iterator[ObjectStat]:
         self.before("list", prefix)
-        yield from self.store.list(prefix, after=after)
+        yield from self.store.list(prefix)
 
     def delete(self, seen: ObjectStat) -> bool:
         self.before("delete", seen.key)

@@ -184,7 +184,7 @@ class StrictGcs:
         if "delimiter" in query:
             raise Refused(501, "no delimiters here")
         limit = min(int(query.get("maxResults", PAGE)), PAGE)
-        first = bisect.bisect_left(names, max(prefix, query.get("startOffset", ""), token))
+        first = bisect.bisect_left(names, max(prefix, token))
         shown: list[dict[str, Any]] = []
         for name in itertools.islice(names, first, None):
             if not name.startswith(prefix) or query.get("endOffset", "\U0010ffff") <= name:

@@ -189,19 +189,6 @@ def test_listing_is_in_key_order_below_any_prefix(store: ObjectStore) -> None:
     assert list(store.list("a/b")) == [store.stat(f.key) for f in store.list("a/b")]
 
 
-def test_a_listing_goes_on_after_any_key(store: ObjectStore) -> None:
-    keys = [f"list/{number // 7}/{number:03}" for number in range(40)] + ["list-", "list."]
-    for key in keys:
-        store.create(key, b"")
-    for after in ("", "list/3", "list/3/", "list/3/023", "list/3/0235", "list-", "zzz"):
-        expected = sorted(key for key in keys if key > after)
-        assert [found.key for found in store.list("list", after=after)] == expected, after
-    assert [found.key for found in store.list("list/5/", after="list/5/037")] == [
-        "list/5/038",
-        "list/5/039",
-    ]
-
-
 def test_of_eight_creators_one_wins(store: ObjectStore) -> None:
     start = threading.Barrier(8)
 

@@ -60,9 +60,9 @@ class Troubled:
     def touch(self, seen: ObjectStat) -> bool:
         return self._store.touch(seen)
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectStat]:
+    def list(self, prefix: str) -> Iterator[ObjectStat]:
         self.trouble()
-        return self._store.list(prefix, after=after)
+        return self._store.list(prefix)
 
     def delete(self, seen: ObjectStat) -> bool:
         return self._store.delete(seen)

@@ -143,7 +143,7 @@ class FileStore:
             _set_time(path)
         return True
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectStat]:
+    def list(self, prefix: str) -> Iterator[ObjectStat]:
         """The objects whose keys begin with the prefix, in key order, folder by folder."""
         folder = prefix.rpartition("/")[0]
         if folder:
@@ -151,7 +151,7 @@ class FileStore:
         with self._told("list", prefix or "all objects"):
             if not self.root.is_dir():
                 raise FileNotFoundError(errno.ENOENT, "the folder is not there", str(self.root))
-            yield from self._walk(folder, prefix, after)
+            yield from self._walk(folder, prefix)
 
     def delete(self, seen: ObjectStat) -> bool:
         """Delete an object; False when it was written, touched or deleted since it was seen."""
@@ -174,7 +174,7 @@ class FileStore:
             return None
         return _object(key, status) if stat.S_ISREG(status.st_mode) else None
 
-    def _walk(self, folder: str, prefix: str, after: str) -> Iterator[ObjectStat]:
+    def _walk(self, folder: str, prefix: str) -> Iterator[ObjectStat]:
         try:
             entries = list(os.scandir(self.root / folder))
         except _ABSENT:
@@ -188,9 +188,8 @@ class FileStore:
             if name.startswith(".") or not key.startswith(prefix):
                 continue
             if name.endswith("/"):
-                if key > after or after.startswith(key):
-                    yield from self._walk(key.rstrip("/"), prefix, after)
-            elif key > after and (found := self._now(key)) is not None:  # not deleted meanwhile
+                yield from self._walk(key.rstrip("/"), prefix)
+            elif (found := self._now(key)) is not None:  # not deleted meanwhile
                 yield found
 
     @contextlib.contextmanager

@@ -172,21 +172,18 @@ class GcsStore:
                 return False
         return True
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectStat]:
+    def list(self, prefix: str) -> Iterator[ObjectStat]:
         """The objects whose keys begin with the prefix, in key order, a thousand per request."""
         with self._told("list", prefix or "all objects"):
             for blob in self._client.list_blobs(
                 self._bucket,
                 prefix=self._prefix + prefix,
-                start_offset=self._prefix + after if after else None,
                 page_size=PAGE,
                 fields=f"items({_FIELDS}),nextPageToken",
                 timeout=self._timeout,
                 retry=self._retry,
             ):
-                key = blob.name.removeprefix(self._prefix)
-                if key > after:  # Google's offset is the first to show, ours the last not to
-                    yield _object(key, blob)
+                yield _object(blob.name.removeprefix(self._prefix), blob)
 
     def delete(self, seen: ObjectStat) -> bool:
         """Delete an object; False when it was written, touched or deleted since it was seen."""

@@ -118,12 +118,11 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectStat]:
+    def list(self, prefix: str) -> Iterator[ObjectStat]:
         """The objects whose keys begin with the prefix, in key order, page by page.
 
         Args:
             prefix: what the keys begin with; need not end at a slash.
-            after: leave out this key and all before it.
         """
         ...
 

@@ -79,16 +79,13 @@ class FetchedImage:
         return self.folder / descriptor.digest.removeprefix("sha256:")
 
 
-def fetch_image(
-    base: PinnedBase, folder: Path, *, system: str, timeout: float = TIMEOUT
-) -> FetchedImage:
+def fetch_image(base: PinnedBase, folder: Path, *, system: str) -> FetchedImage:
     """Fetch an image from a registry.
 
     Args:
         base: which; its digest may be that of an index.
         folder: where to; it must not be there yet.
         system: which image of an index, as Nix says it.
-        timeout: seconds for all of it.
 
     Raises:
         Terminal: the image is not there, not for us, of no kind that we can use, or for
@@ -96,7 +93,7 @@ def fetch_image(
         Retryable: the registry cannot be reached now.
     """
     assert base.image is not None
-    skopeo = _Skopeo(base.image, str(base), time.monotonic() + timeout)
+    skopeo = _Skopeo(base.image, str(base), time.monotonic() + TIMEOUT)
     digest = base.digest
     document = skopeo.document(digest)
     if (chosen := choose_manifest(document, system, str(base))) is not None:

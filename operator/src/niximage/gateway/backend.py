@@ -212,15 +212,14 @@ class Backend:
             self._metrics.bucket_seconds.labels(name).observe(time.monotonic() - began)
 
 
-def page(names: list[str], *, last: str | None, limit: int | None) -> tuple[list[str], bool]:
+def page(names: list[str], *, last: str | None, limit: int) -> tuple[list[str], bool]:
     """A page of sorted names, as `last` and `n` of the distribution-spec cut them. Pure.
 
     Returns:
         The names after `last`, at most `limit` of them, and whether more follow.
     """
     rest = names if last is None else [name for name in names if name > last]
-    shown = rest if limit is None else rest[:limit]
-    return shown, len(shown) < len(rest)
+    return rest[:limit], limit < len(rest)
 
 
 def _if_any(found: object, lifetime: float) -> float:

@@ -39,10 +39,10 @@ class Certificate:
         self._seen = self._mark()
         self._load()
 
-    async def watch(self, *, every: float = LOOK_EVERY) -> None:
+    async def watch(self) -> None:
         """Look for changes until cancelled."""
         while True:
-            await asyncio.sleep(every)
+            await asyncio.sleep(LOOK_EVERY)
             mark = self._mark()
             if mark in (None, self._seen):
                 continue
