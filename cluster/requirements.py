@@ -39,7 +39,7 @@ def _obstacles(
     if sys.version_info < (3, 11):  # noqa: UP036 - nothing has looked at it before
         yield f"Python is too old ({sys.version.split()[0]}): version 3.11 or newer is needed"
     if pods and os.geteuid() != 0:
-        yield "a node needs root (--mode control-plane does not)"
+        yield "root is needed to run pods: try with sudo (a --mode control-plane needs none)"
     elif obstacle := packages.obstacle_to(wanted):
         yield obstacle
     builds = bool(binaries.lacking(programs))

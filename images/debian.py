@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from buildah import Buildah
 from cache import digest
-from console import run, step
+from console import ClusterError, run, step
 from folders import scratch_folder
 from packages import DebianPackage, install
 
@@ -39,7 +40,9 @@ class Base:
 
 
 def install_build_tools() -> None:
-    """Install what building images takes."""
+    """Install what building images takes; refuses who is not root before anything is done."""
+    if os.geteuid() != 0:
+        raise ClusterError("root is needed to make an image of Debian packages: try with sudo")
     install(BUILD_TOOLS)
 
 

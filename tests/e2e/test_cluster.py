@@ -187,6 +187,23 @@ def test_a_machine_hears_of_all_that_it_lacks_before_anything_is_done(tmp_path: 
 
 
 @needs_root
+@pytest.mark.parametrize(("program", "command"), [("cluster", "up"), ("images", "build")])
+def test_who_is_not_root_is_told_before_anything_is_done(
+    tmp_path: Path, program: str, command: str
+) -> None:
+    done = subprocess.run(
+        ["unshare", "--user", sys.executable, CLUSTER.parent / program, command],
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "root is needed" in done.stderr
+    assert "==>" not in done.stderr
+
+
+@needs_root
 def test_a_node_runs_pods_and_goes_without_a_trace(state: Path) -> None:
     namespaces_before = network_namespaces()
     environment = cluster("up", "--state", state)
