@@ -71,14 +71,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document in
 NixpkgsUrl = Annotated[
     str, typer.Option(envvar="NIXIMAGE_NIXPKGS_URL", help="The repository behind source.nixpkgs.")
 ]
-PlatformOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--platform",
-        help="What to build for: linux/amd64 or linux/arm64. May be repeated; replaces the "
-        "file's platforms.  [default: linux/amd64]",
-    ),
-]
 PopularityUrl = Annotated[
     str,
     typer.Option(

@@ -14,18 +14,22 @@ from niximage.bucket.store import ObjectStore
 from niximage.builder.export import check_output, export_image, parse_output
 from niximage.builder.local import build_image
 from niximage.builder.progress import timed
+from niximage.cli.local.options import Contents, Surroundings
 from niximage.cli.local.progress import watching
 from niximage.cli.local.report import document, summary
-from niximage.cli.local.wanted import Options, default_bucket, wanted
+from niximage.cli.local.wanted import default_bucket, wanted
 from niximage.errors import Reason, Retryable, Terminal
 from niximage.source.failures import shown_url
 
 
-def run(options: Options, *, bucket: str, outputs: list[str], as_json: bool) -> None:
+def run(
+    contents: Contents, around: Surroundings, *, bucket: str, outputs: list[str], as_json: bool
+) -> None:
     """Build an image into a bucket, write it to outputs, and say what came of it.
 
     Args:
-        options: what to build.
+        contents: what to build.
+        around: where sources and store paths come from.
         bucket: where to; "" for the one in the user's cache.
         outputs: `oci:FOLDER` and the like.
         as_json: whether to print one JSON document instead of a summary.
@@ -34,7 +38,7 @@ def run(options: Options, *, bucket: str, outputs: list[str], as_json: bool) -> 
         Terminal: the options, the source or the packages are at fault.
         Retryable: the world was in the way.
     """
-    if options.file is None and not options.packages:
+    if contents.file is None and not contents.package:
         raise Terminal(
             Reason.INVALID_SPEC,
             "what is to be built?",
@@ -48,7 +52,7 @@ def run(options: Options, *, bucket: str, outputs: list[str], as_json: bool) -> 
         )
     files = [parse_output(output) for output in outputs]
     with watching() as account, opened(bucket) as store, without_caches_told():
-        target = wanted(options)
+        target = wanted(contents, around)
         for file in files:
             check_output(file, target.image.spec.platforms)
         account(

@@ -1,135 +1,25 @@
 """The commands about images without a cluster: their names, options and help."""
 
 import enum
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
 from niximage.cli.cluster.options import Where
 from niximage.cli.failure import told
 from niximage.cli.groups import grouped
-from niximage.cli.options import (
-    NIXPKGS,
-    AsJson,
-    LocalBuilds,
-    LocalBuildsOption,
-    NixpkgsUrl,
-    OptionalBucket,
+from niximage.cli.local.options import (
+    AllowFile,
+    BaseOption,
+    Contents,
+    CredentialsFolder,
     PlatformOption,
-    PopularityUrl,
-    PublicKeys,
-    Substituters,
+    Surroundings,
 )
-
-if TYPE_CHECKING:  # help is to come at once
-    from niximage.cli.local.wanted import Options
+from niximage.cli.options import NIXPKGS, AsJson, NixpkgsUrl, OptionalBucket
 
 PANEL: Final = "Images without a cluster"
-
-File = Annotated[
-    Path | None,
-    typer.Option("--file", "-f", exists=True, dir_okay=False, help="A NixImage, as YAML."),
-]
-Packages = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--package", "-p", help="A package instead of a file, as in spec.packages. May be repeated."
-    ),
-]
-SourceFolder = Annotated[
-    Path | None,
-    typer.Option(
-        exists=True,
-        file_okay=False,
-        help="A folder to take packages from, instead of the file's source. A copy is built; its "
-        "revision is a hash of all that lies in it, .git left out.",
-    ),
-]
-BaseOption = Annotated[
-    str | None,
-    typer.Option(
-        help="What to build upon: HOST/REPOSITORY@sha256:…, or NAMESPACE/NAME@sha256:… for an "
-        "image in the bucket, or the digest alone of the file's base.niximage."
-    ),
-]
-SourcePath = Annotated[str, typer.Option(help="With --source: the file or folder in it to import.")]
-SourceAttribute = Annotated[
-    str | None, typer.Option(help="With --source: the attribute that holds the packages.")
-]
-Channel = Annotated[
-    str | None,
-    typer.Option(help="With -p: the channel of nixpkgs to take packages from: nixos-26.05."),
-]
-Name = Annotated[
-    str | None, typer.Option(help="With -p: what the image is called.  [default: image]")
-]
-CredentialsFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--credentials",
-        exists=True,
-        file_okay=False,
-        help="A folder with the keys of the file's source.git.secretRef, one file each: username "
-        "and password, bearerToken, ca.crt, identity, known_hosts.",
-    ),
-]
-AllowFile = Annotated[
-    bool, typer.Option("--allow-file", help="Allow file:// as the URL of a source.")
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
-    """What an image is made of."""
-
-    file: File = None
-    package: Packages = None
-    source: SourceFolder = None
-    path: SourcePath = "."
-    attr: SourceAttribute = None
-    channel: Channel = None
-    name: Name = None
-    base: BaseOption = None
-    platform: PlatformOption = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """Where sources and store paths come from, and what may be done with them."""
-
-    nixpkgs_url: NixpkgsUrl = NIXPKGS
-    substituters: Substituters
-    trusted_public_keys: PublicKeys
-    local_builds: LocalBuildsOption = LocalBuilds.ALLOWED
-    credentials: CredentialsFolder = None
-    allow_file: AllowFile = False
-    popularity_url: PopularityUrl = ""
-
-
-def options(contents: Contents, around: Surroundings) -> "Options":
-    """The two groups of options as the commands take them."""
-    from niximage.cli.local.wanted import Options
-
-    return Options(
-        file=contents.file,
-        packages=tuple(contents.package or ()),
-        source=contents.source,
-        path=contents.path,
-        attr=contents.attr,
-        channel=contents.channel,
-        name=contents.name,
-        base=contents.base,
-        platforms=tuple(contents.platform or ()),
-        nixpkgs_url=around.nixpkgs_url,
-        substituters=tuple(around.substituters.split()),
-        trusted_public_keys=tuple(around.trusted_public_keys.split()),
-        local_builds=around.local_builds is LocalBuilds.ALLOWED,
-        allow_file=around.allow_file,
-        credentials=around.credentials,
-        popularity_url=around.popularity_url,
-    )
 
 
 def add_to(app: typer.Typer) -> None:
@@ -163,8 +53,7 @@ def build(
     from niximage.cli.local import build as command
 
     with told():
-        given = options(contents, around)
-        command.run(given, bucket=bucket, outputs=output or [], as_json=as_json)
+        command.run(contents, around, bucket=bucket, outputs=output or [], as_json=as_json)
 
 
 @grouped
@@ -183,7 +72,7 @@ def plan(
     from niximage.cli.local import plan as command
 
     with told():
-        command.run(options(contents, around), bucket=bucket, as_json=as_json)
+        command.run(contents, around, bucket=bucket, as_json=as_json)
 
 
 def tag(
@@ -220,8 +109,8 @@ def tag(
         allow_file=allow_file,
     )
     with told():
-        given = options(Contents(file=file, base=base, platform=platform), around)
-        command.run(given, registry=registry, as_json=as_json)
+        contents = Contents(file=file, base=base, platform=platform)
+        command.run(contents, around, registry=registry, as_json=as_json)
 
 
 class Digest(enum.StrEnum):
@@ -287,7 +176,7 @@ def lock(
     with told():
         command.run(
             files,
-            options(Contents(), around),
+            around,
             where,
             how=command.How(update, check, nar_hash, digest.value if digest else ""),
             bucket=bucket,

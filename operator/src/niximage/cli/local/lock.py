@@ -18,8 +18,9 @@ from niximage.cli.cluster.facts import Facts
 from niximage.cli.cluster.options import Where
 from niximage.cli.local.build import opened
 from niximage.cli.local.locked_file import ImageInFile, Lock, Moving, images_in, lock_text
+from niximage.cli.local.options import Surroundings
 from niximage.cli.local.progress import watching
-from niximage.cli.local.wanted import RESOLVE_TIMEOUT, Options, source_credentials, with_base
+from niximage.cli.local.wanted import RESOLVE_TIMEOUT, source_credentials, with_base
 from niximage.errors import Reason, Terminal
 from niximage.nix.nar_hash import nar_hash
 from niximage.source.fetch import fetch
@@ -47,12 +48,12 @@ class How:
     digest: str
 
 
-def run(files: list[Path], options: Options, where: Where, *, how: How, bucket: str) -> None:
+def run(files: list[Path], around: Surroundings, where: Where, *, how: How, bucket: str) -> None:
     """Lock the NixImages of files, or see that they are.
 
     Args:
         files: YAML.
-        options: where sources and store paths come from.
+        around: where sources and store paths come from.
         where: the cluster that digests may come from.
         how: what to lock.
         bucket: where images are built to; "" for the one in the user's cache.
@@ -68,9 +69,9 @@ def run(files: list[Path], options: Options, where: Where, *, how: How, bucket: 
             # Each edit moves the places of what comes after it: look again.
             image = images_in(text, str(file))[number]
             if how.check:
-                open_ += _checked(file, image, options, how)
+                open_ += _checked(file, image, around, how)
                 continue
-            locked = _locked(text, number, options, where, how=how, bucket=bucket)
+            locked = _locked(text, number, around, where, how=how, bucket=bucket)
             if locked != text:
                 _write(file, locked)
                 text = locked
@@ -86,7 +87,7 @@ def run(files: list[Path], options: Options, where: Where, *, how: How, bucket: 
         )
 
 
-def _checked(file: Path, image: ImageInFile, options: Options, how: How) -> bool:
+def _checked(file: Path, image: ImageInFile, around: Surroundings, how: How) -> bool:
     """Whether something would have to change, and say what."""
     nixpkgs = image.image.spec.source.nixpkgs
     problem = ""
@@ -100,7 +101,7 @@ def _checked(file: Path, image: ImageInFile, options: Options, how: How) -> bool
     elif how.digest and image.image.spec.output.expected_digest is None:
         problem = "has no expectedDigest"
     elif how.update and image.follows is not None:
-        newer = _pinned(image, options).revision
+        newer = _pinned(image, around).revision
         if newer != _revision(image.image.spec.source):
             problem = f"is behind {image.follows.kind} {image.follows.name}, which is at {newer}"
     if problem:
@@ -109,7 +110,7 @@ def _checked(file: Path, image: ImageInFile, options: Options, how: How) -> bool
 
 
 def _locked(
-    text: str, number: int, options: Options, where: Where, *, how: How, bucket: str
+    text: str, number: int, around: Surroundings, where: Where, *, how: How, bucket: str
 ) -> str:
     """The text with one of its images locked, as far as that is asked for."""
     image = images_in(text, "the file")[number]
@@ -117,13 +118,13 @@ def _locked(
     if spec.source.nixpkgs is None and spec.source.git is None:
         return text
     moves = not image.is_locked or (how.update and image.follows is not None)
-    pinned = _pinned(image, options) if moves else None
+    pinned = _pinned(image, around) if moves else None
     before = _revision(spec.source)
     revision = pinned.revision if pinned is not None and pinned.revision != before else None
     found = None
     nixpkgs = spec.source.nixpkgs
     if how.nar_hash and nixpkgs is not None and (revision or nixpkgs.nar_hash is None):
-        found = _nar_hash(image, revision or before, options)
+        found = _nar_hash(image, revision or before, around)
     lock = Lock(revision=revision, nar_hash=found)
     changed = lock_text(text, image, lock)
     if revision is not None:
@@ -135,22 +136,22 @@ def _locked(
             typer.echo(f"{image.name}: {words}", err=True)
         return changed
     again = images_in(changed, "the locked file")[number]
-    digest = _digest(again.image, options, where, how=how, bucket=bucket)
+    digest = _digest(again.image, around, where, how=how, bucket=bucket)
     if digest != spec.output.expected_digest:
         changed = lock_text(changed, again, Lock(digest=digest))
         typer.echo(f"{image.name}: expects {digest}")
     return changed
 
 
-def _pinned(image: ImageInFile, options: Options) -> PinnedSource:
+def _pinned(image: ImageInFile, around: Surroundings) -> PinnedSource:
     source = _following(image.image.spec.source, image.follows)
     return asyncio.run(
         resolve(
             source,
-            nixpkgs_url=options.nixpkgs_url,
+            nixpkgs_url=around.nixpkgs_url,
             timeout=RESOLVE_TIMEOUT,
-            allow_file=options.allow_file,
-            credentials=source_credentials(options, source.secret),
+            allow_file=around.allow_file,
+            credentials=source_credentials(around, source.secret),
         )
     )
 
@@ -172,35 +173,35 @@ def _revision(source: Source) -> str:
     return (source.git.ref.commit if source.git is not None else "") or ""
 
 
-def _nar_hash(image: ImageInFile, revision: str, options: Options) -> str:
-    pinned = PinnedSource(url=options.nixpkgs_url, revision=revision)
+def _nar_hash(image: ImageInFile, revision: str, around: Surroundings) -> str:
+    pinned = PinnedSource(url=around.nixpkgs_url, revision=revision)
     typer.echo(f"{image.name}: fetching {revision} for its hash", err=True)
     with tempfile.TemporaryDirectory(prefix="niximage-") as folder:
         target = Path(folder) / "source"
-        fetch(pinned, target, timeout=FETCH_TIMEOUT, allow_file=options.allow_file)
-        return nar_hash(target, store=options.nix, timeout=FETCH_TIMEOUT)
+        fetch(pinned, target, timeout=FETCH_TIMEOUT, allow_file=around.allow_file)
+        return nar_hash(target, store=around.nix, timeout=FETCH_TIMEOUT)
 
 
-def _digest(image: NixImage, options: Options, where: Where, *, how: How, bucket: str) -> str:
+def _digest(image: NixImage, around: Surroundings, where: Where, *, how: How, bucket: str) -> str:
     if how.digest == "cluster":
-        return _digest_of_cluster(image, options, where)
+        return _digest_of_cluster(image, around, where)
     image, base = with_base(image, None)
     revision = _revision(image.spec.source)
-    source = wanted(image.spec.source, options.nixpkgs_url).pinned(revision)
+    source = wanted(image.spec.source, around.nixpkgs_url).pinned(revision)
     build = LocalBuild(
         image=image,
         source=source,
-        nix=options.nix,
+        nix=around.nix,
         base=base,
-        allow_file=options.allow_file,
-        credentials=source_credentials(options, image.spec.source.secret),
-        popularity_url=options.popularity_url,
+        allow_file=around.allow_file,
+        credentials=source_credentials(around, image.spec.source.secret),
+        popularity_url=around.popularity_url,
     )
     with watching() as account, opened(bucket) as store:
         return build_image(build, store, say=account).digest
 
 
-def _digest_of_cluster(image: NixImage, options: Options, where: Where) -> str:
+def _digest_of_cluster(image: NixImage, around: Surroundings, where: Where) -> str:
     """The digest that the cluster has for just these inputs."""
     name = image.metadata.name
     # As `kubectl apply` has it: a file that names no namespace is of the context's.
@@ -208,7 +209,7 @@ def _digest_of_cluster(image: NixImage, options: Options, where: Where) -> str:
     here = Where(where.namespace or own, where.context, where.kubeconfig)
     status = Facts.of(in_cluster(here, lambda found: found.image(name))).status
     image, base = with_base(image, None)
-    source = wanted(image.spec.source, options.nixpkgs_url).pinned(_revision(image.spec.source))
+    source = wanted(image.spec.source, around.nixpkgs_url).pinned(_revision(image.spec.source))
     # A revision is the same source with its hash and without.
     plain = source.model_copy(update={"nar_hash": None})
     same = {input_hash(image, each, base) for each in (source, plain)}

@@ -10,18 +10,20 @@ from niximage.builder.local import plan_image
 from niximage.builder.prepare import PreparedImage
 from niximage.builder.progress import size
 from niximage.cli.local.build import opened, without_caches_told
+from niximage.cli.local.options import Contents, Surroundings
 from niximage.cli.local.progress import watching
-from niximage.cli.local.wanted import Options, wanted
+from niximage.cli.local.wanted import wanted
 from niximage.cli.tables import show, table
 from niximage.image.closure import store_path_name
 from niximage.image.root import Root
 
 
-def run(options: Options, *, bucket: str, as_json: bool) -> None:
+def run(contents: Contents, around: Surroundings, *, bucket: str, as_json: bool) -> None:
     """Print the layers that an image would have.
 
     Args:
-        options: what to plan.
+        contents: what to plan.
+        around: where sources and store paths come from.
         bucket: where a base is, or goes; "" for the one in the user's cache.
         as_json: whether to print one JSON document instead of a table.
 
@@ -30,7 +32,7 @@ def run(options: Options, *, bucket: str, as_json: bool) -> None:
         Retryable: the world was in the way.
     """
     with watching() as account, opened(bucket) as store, without_caches_told():
-        planned = plan_image(wanted(options), store, say=account)
+        planned = plan_image(wanted(contents, around), store, say=account)
     platforms: list[dict[str, Any]] = [
         {"platform": image.prepared.platform, "layers": _layers(image.prepared, image.root)}
         for image in planned

@@ -5,15 +5,17 @@ import json
 import typer
 
 from niximage.api.build import input_hash
-from niximage.cli.local.wanted import Options, wanted
+from niximage.cli.local.options import Contents, Surroundings
+from niximage.cli.local.wanted import wanted
 from niximage.source.failures import shown_url
 
 
-def run(options: Options, *, registry: str, as_json: bool) -> None:
+def run(contents: Contents, around: Surroundings, *, registry: str, as_json: bool) -> None:
     """Print the tag that each image of these inputs gets, as the name of an image.
 
     Args:
-        options: what the image is; only a source that moves is looked up.
+        contents: what the image is; only a source that moves is looked up.
+        around: where sources and store paths come from.
         registry: host and port that nodes pull from; "" leaves them out.
         as_json: whether to print one JSON document instead.
 
@@ -21,7 +23,7 @@ def run(options: Options, *, registry: str, as_json: bool) -> None:
         Terminal: the options or the source are at fault.
         Retryable: the source cannot be reached now.
     """
-    target = wanted(options)
+    target = wanted(contents, around)
     inputs = input_hash(target.image, target.source, target.base)
     repository = f"{registry}/{target.image.repository}" if registry else target.image.repository
     moves = target.source.kind == "git" and bool(target.source.ref)

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +18,8 @@ from niximage.api.spec import SHA256_PATTERN, NixImageSpec
 from niximage.api.yaml_file import FILE_LIMIT
 from niximage.bucket.keys import is_repository
 from niximage.builder.local_build import LocalBuild
+from niximage.cli.local.options import Contents, Surroundings
 from niximage.errors import Reason, Terminal
-from niximage.nix.programs import NixStore
 from niximage.source.credentials import Credentials, read_credentials
 from niximage.source.folder import pin_folder
 from niximage.source.resolve import resolve
@@ -31,88 +30,38 @@ RESOLVE_TIMEOUT: Final = 60.0  # seconds of one ls-remote
 _UNNAMED: Final = NixpkgsSource(revision="0" * 40)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The options of `build` and `plan`, as they were given.
-
-    Attributes:
-        file: a NixImage, as YAML.
-        packages: packages to build instead.
-        source: a folder to take packages from.
-        path: the file or folder in it to import.
-        attr: the attribute that holds the packages.
-        channel: a channel of nixpkgs to take packages from.
-        name: what the image is called.
-        base: what to build upon: an image with its digest, or the digest alone.
-        nixpkgs_url: the repository behind channels.
-        substituters: binary caches.
-        trusted_public_keys: whose signatures count.
-        local_builds: whether what no binary cache has may be built.
-        platforms: what to build for; none leaves that to the file.
-        allow_file: whether sources may be `file://` URLs.
-        credentials: a folder with the keys of the Secret that the file's source names.
-        popularity_url: where the data is that the layering strategy Popularity wants.
-    """
-
-    file: Path | None
-    packages: tuple[str, ...]
-    source: Path | None
-    path: str
-    attr: str | None
-    channel: str | None
-    name: str | None
-    base: str | None
-    nixpkgs_url: str
-    substituters: tuple[str, ...]
-    trusted_public_keys: tuple[str, ...]
-    local_builds: bool
-    platforms: tuple[str, ...]
-    allow_file: bool
-    credentials: Path | None = None
-    popularity_url: str = ""
-
-    @property
-    def nix(self) -> NixStore:
-        """How the Nix programs are set up."""
-        return NixStore(
-            substituters=self.substituters,
-            trusted_public_keys=self.trusted_public_keys,
-            local_builds=self.local_builds,
-        )
-
-
-def wanted(options: Options) -> LocalBuild:
+def wanted(contents: Contents, around: Surroundings) -> LocalBuild:
     """Read the options, and look up the source's revision.
 
     Raises:
         Terminal: options that do not go together, a bad file, or a source that is not there.
         Retryable: the source cannot be reached now.
     """
-    image = _for_platforms(_image(options), options.platforms)
-    image, base = with_base(image, options.base)
-    if options.source is not None:
-        source = pin_folder(options.source, path=options.path, attr=options.attr)
-        return _build(options, image, source, base)
+    image = _for_platforms(_image(contents), contents.platform or [])
+    image, base = with_base(image, contents.base)
+    if contents.source is not None:
+        source = pin_folder(contents.source, path=contents.path, attr=contents.attr)
+        return _build(around, image, source, base)
     if (flux := image.spec.source.source_ref) is not None:
         raise _usage(
             f"the file's source is the {flux} of a cluster, and none is asked",
             "Add --source FOLDER with a checkout of what it follows",
         )
-    credentials = source_credentials(options, image.spec.source.secret)
+    credentials = source_credentials(around, image.spec.source.secret)
     source = asyncio.run(
         resolve(
             image.spec.source,
-            nixpkgs_url=options.nixpkgs_url,
+            nixpkgs_url=around.nixpkgs_url,
             timeout=RESOLVE_TIMEOUT,
-            allow_file=options.allow_file,
+            allow_file=around.allow_file,
             credentials=credentials,
         )
     )
-    return _build(options, image, source, base, credentials)
+    return _build(around, image, source, base, credentials)
 
 
 def _build(
-    options: Options,
+    around: Surroundings,
     image: NixImage,
     source: PinnedSource,
     base: PinnedBase | None,
@@ -121,11 +70,11 @@ def _build(
     return LocalBuild(
         image=image,
         source=source,
-        nix=options.nix,
+        nix=around.nix,
         base=base,
-        allow_file=options.allow_file or source.kind == "folder",
+        allow_file=around.allow_file or source.kind == "folder",
         credentials=credentials,
-        popularity_url=options.popularity_url,
+        popularity_url=around.popularity_url,
     )
 
 
@@ -135,40 +84,40 @@ def default_bucket() -> str:
     return (Path(cache).expanduser().absolute() / "niximage" / "bucket").as_uri()
 
 
-def _image(options: Options) -> NixImage:
-    if (options.file is None) == (not options.packages):
+def _image(contents: Contents) -> NixImage:
+    if (contents.file is None) == (not contents.package):
         raise _usage("name a file with -f, or packages with -p", "niximage build -f image.yaml")
-    if options.source is not None and options.channel is not None:
+    if contents.source is not None and contents.channel is not None:
         raise _usage("--source and --channel are two sources", "Give one of them")
-    if options.source is None and (options.path != "." or options.attr is not None):
+    if contents.source is None and (contents.path != "." or contents.attr is not None):
         raise _usage("--path and --attr belong to --source", "Set the source in the file instead")
-    if options.file is not None:
-        if options.channel is not None or options.name is not None:
+    if contents.file is not None:
+        if contents.channel is not None or contents.name is not None:
             raise _usage("--channel and --name belong to -p", "Set them in the file instead")
-        return _read(options.file)
-    if options.source is None and options.channel is None:
+        return _read(contents.file)
+    if contents.source is None and contents.channel is None:
         raise _usage(
             "-p needs a source to take packages from",
             "Add --source FOLDER, or --channel nixos-26.05",
         )
     try:
-        nixpkgs = NixpkgsSource(channel=options.channel) if options.channel else _UNNAMED
-        spec = NixImageSpec(packages=list(options.packages), source=Source(nixpkgs=nixpkgs))
-        return NixImage(metadata=Metadata(name=options.name or "image"), spec=spec)
+        nixpkgs = NixpkgsSource(channel=contents.channel) if contents.channel else _UNNAMED
+        spec = NixImageSpec(packages=list(contents.package or ()), source=Source(nixpkgs=nixpkgs))
+        return NixImage(metadata=Metadata(name=contents.name or "image"), spec=spec)
     except pydantic.ValidationError as error:
         raise Terminal(Reason.INVALID_SPEC, explain(error)) from None
 
 
-def source_credentials(options: Options, secret: str | None) -> Credentials | None:
+def source_credentials(around: Surroundings, secret: str | None) -> Credentials | None:
     """The keys of the Secret that the source names: no cluster is asked for it."""
     if secret is None:
         return None
-    if options.credentials is None:
+    if around.credentials is None:
         raise _usage(
             f"the file's source is opened by the Secret {secret}, which is not known here",
             "Add --credentials FOLDER with its keys as files, or --source FOLDER with a checkout",
         )
-    return read_credentials(options.credentials, f"--credentials {options.credentials}")
+    return read_credentials(around.credentials, f"--credentials {around.credentials}")
 
 
 def _read(file: Path) -> NixImage:
@@ -179,12 +128,12 @@ def _read(file: Path) -> NixImage:
         raise Terminal(Reason.INVALID_SPEC, f"{file}: {error.strerror}") from None
 
 
-def _for_platforms(image: NixImage, platforms: tuple[str, ...]) -> NixImage:
+def _for_platforms(image: NixImage, platforms: list[str]) -> NixImage:
     """The image for these platforms, if there are any; else for those of its own."""
     if not platforms:
         return image
     try:
-        found = TypeAdapter(Platforms).validate_python(list(platforms))
+        found = TypeAdapter(Platforms).validate_python(platforms)
     except pydantic.ValidationError:
         raise _usage(
             f"{' '.join(platforms)[:300]!r} cannot be built for",
