@@ -182,6 +182,15 @@ def test_a_bug_is_one_line_in_the_message_and_a_traceback_in_the_log(
     assert "Traceback" in capfd.readouterr().err
 
 
+def test_a_volume_that_fails_is_no_bug(pod: Pod) -> None:
+    (pod.work / "file").touch()
+    work = pod.work / "file" / "below"
+    assert build_step(pod.environment | {"NIXIMAGE_WORK": str(work)}) == EXIT_RETRYABLE
+    failure = pod.failure()
+    assert failure.reason is Reason.BUILD_INTERRUPTED
+    assert f"{work}/roots: Not a directory" in failure.message
+
+
 def test_a_message_that_cannot_be_left_does_not_hide_the_result(
     pod: Pod, capfd: pytest.CaptureFixture[str]
 ) -> None:

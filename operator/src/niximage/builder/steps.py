@@ -127,6 +127,14 @@ def _step(step: Callable[[BuilderSettings, Path], bytes], environment: Mapping[s
         if error.log_tail:
             _say(f"the end of the log of {error.derivation or 'it'}:\n{error.log_tail}")
         code, message = exit_code(error), BuildFailure.from_error(error).to_message()
+    except OSError as error:
+        traceback.print_exc()
+        failure = Retryable(
+            Reason.BUILD_INTERRUPTED,
+            f"the pod's own files fail: {error.filename or 'a file'}: {error.strerror or error}",
+            hint="Make room there: a build Job has its ephemeral storage",
+        )
+        code, message = exit_code(failure), BuildFailure.from_error(failure).to_message()
     except Exception as error:  # noqa: BLE001 (the last resort: nothing may leave without a word)
         traceback.print_exc()
         failure = Retryable(
