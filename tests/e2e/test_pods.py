@@ -83,9 +83,20 @@ def test_a_pod_without_a_node_is_told_in_the_scheduler_s_words_until_the_spec_is
 ) -> None:
     other = {"packages": ["cowsay"]}  # or it would wait for the same build
     node.apply(nix_image(stuck, "changed", build=NOWHERE, **other))
-    for name in ("web", "changed"):
-        image = node.image_with(stuck, "Reconciling", "True/PodPending", name, within=60)
-        assert "didn't match Pod's node affinity/selector" in message(image)
+    nobody = {"serviceAccountName": "nobody"}
+    node.apply(nix_image(stuck, "account", build=nobody, packages=["banner"]))
+    image = node.image_with(stuck, "Reconciling", "True/PodPending", "web", within=60)
+    assert "didn't match Pod's node affinity/selector" in message(image)
+    node.apply(nix_image(stuck, "twin"))
+    image = node.image_with(stuck, "Reconciling", "True/Queued", "twin", within=60)
+    assert "builds the same inputs; its pod does not run: Unschedulable" in message(image)
+    image = node.image_with(stuck, "Reconciling", "True/PodPending", "changed", within=60)
+    assert "didn't match Pod's node affinity/selector" in message(image)
+    image = node.image_with(stuck, "Reconciling", "True/PodPending", "account", within=60)
+    assert message(image).endswith(
+        'serviceaccount "nobody" not found. Create it in team-stuck, or correct '
+        "spec.build.serviceAccountName"
+    )
     node.apply(nix_image(stuck, "changed", build={"nodeSelector": {}}, **other))
     node.ready(stuck, "changed")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -17,6 +18,7 @@ from niximage.controller.builds.progress import (
     starting,
 )
 from niximage.controller.cluster.client import Cluster
+from niximage.controller.job_view import JobView
 from niximage.controller.views import Absent
 from unit.controller.states import NOW, job, nix_image
 
@@ -109,13 +111,14 @@ class Pods:
     def __init__(self) -> None:
         self.looks = 0
         self.found: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
 
     async def list_pods(self, _namespace: str, _job: str) -> list[dict[str, Any]]:
         self.looks += 1
         return self.found
 
     async def list_events_of(self, *_: object) -> list[dict[str, Any]]:
-        return []
+        return self.events
 
     async def read_log(self, *_: object, **__: object) -> str:
         return "no line of progress\n"
@@ -152,3 +155,21 @@ def test_what_keeps_a_pod_from_starting_is_seen_early_and_forgotten_when_it_runs
     assert isinstance(told, Progress)
     assert "kubectl describe job" in told.message
     assert pods.looks == 3
+
+
+def test_a_job_that_may_make_no_pod_is_told_of_early_and_one_that_has_none_yet_later() -> None:
+    pods, now = Pods(), 0.0
+    reader = ProgressReader(cast("Cluster", pods), lambda: now)
+    first, second = (replace(job(nix_image()), uid=uid) for uid in ("1", "2"))
+
+    def read(of: JobView) -> Progress | Absent:
+        return asyncio.run(reader.read(of))
+
+    assert read(first) is read(second) is Absent.ABSENT
+    now = 4.0
+    pods.events = [{"reason": "SuccessfulCreate", "note": "Created pod"}]
+    assert read(first) is Absent.ABSENT
+    pods.events.append({"reason": "FailedCreate", "note": "exceeded quota: pods"})
+    told = read(second)
+    assert isinstance(told, Progress)
+    assert told.message.startswith("the Job may make no pod: exceeded quota: pods. Lower spec")

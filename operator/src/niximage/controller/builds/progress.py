@@ -59,9 +59,11 @@ class ProgressReader:
         try:
             pod = newest(await self._cluster.list_pods(job.namespace, job.name))
             if pod is None:
-                if is_first or job.suspended:
+                if job.suspended:
                     return Absent.ABSENT
-                return none_yet(job, await self._cluster.list_events_of(job.namespace, job.uid))
+                events = await self._cluster.list_events_of(job.namespace, job.uid)
+                refused = [event for event in events if event.get("reason") == REFUSED]
+                return none_yet(job, refused) if refused or not is_first else Absent.ABSENT
             if (trouble := lost(pod, dt.datetime.now(dt.UTC)) or pending(pod)) is not None:
                 return trouble
             step = running_step(pod)
@@ -76,14 +78,13 @@ class ProgressReader:
         return last_progress(text) or Progress(phase=step)
 
 
-def none_yet(job: JobView, events: Sequence[dict[str, Any]] = ()) -> Progress:
+def none_yet(job: JobView, refused: Sequence[dict[str, Any]]) -> Progress:
     """What a Job without a pod waits for: a quota, a policy. Pure.
 
     Args:
         job: which.
-        events: those about it, as the API server gives them.
+        refused: the Events that tell why it may make none, as the API server gives them.
     """
-    refused = [event for event in events if event.get("reason") == REFUSED]
     if not refused:
         see = f"kubectl describe job {job.name} -n {job.namespace}"
         words = "the Job has made no pod: a ServiceAccount, a quota or a policy may be in the way"
