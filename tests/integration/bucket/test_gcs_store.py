@@ -113,6 +113,7 @@ def test_a_refusal_names_bucket_and_key_and_what_to_do(
         call(gcs)
     assert caught.value.reason is Reason.BUCKET_UNAVAILABLE
     assert hint in caught.value.hint
+    assert "?" not in caught.value.message, "the client's own parameters say nothing"
     assert (answer[1] in caught.value.message) is (answer[0] != 401)  # the client refreshes first
 
 

@@ -10,6 +10,7 @@ import contextlib
 import datetime as dt
 import io
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,8 @@ CONNECT_TIMEOUT: Final = 10.0  # seconds
 READ_TIMEOUT: Final = 60.0  # seconds without a byte
 
 
+# What was asked for is told before, and without the client's parameters.
+_REQUEST: Final = re.compile(r"\b(?:GET|HEAD|POST|PUT|PATCH|DELETE) https?://\S+: ")
 _FIELDS: Final = "name,size,generation,metageneration,timeCreated,customTime"
 
 
@@ -368,4 +371,5 @@ def _words(error: BaseException) -> str:
     text = (
         f"{error} ({cause})" if cause is not None and str(cause) not in str(error) else str(error)
     )
-    return plain_text(" ".join(text.split()), 400).rstrip(".") or type(error).__name__
+    told = _REQUEST.sub("", " ".join(text.split()))
+    return plain_text(told, 400).rstrip(".") or type(error).__name__
