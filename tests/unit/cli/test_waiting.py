@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from niximage.cli.cluster.facts import Facts
-from niximage.cli.cluster.waiting import Outcome, outcome
+from niximage.cli.cluster.waiting import Outcome, outcome, wait
+from niximage.controller.cluster.connection import NotAllowed
+from niximage.errors import Reason, Retryable
 
 BUILD = {
     "jobName": "web-1",
@@ -68,3 +70,46 @@ def answered(force: str = "now") -> dict[str, Any]:
 )
 def test_waiting_ends_when_spec_and_requests_are_answered(seen: Facts, expected: Outcome) -> None:
     assert outcome(seen) is expected
+
+
+class Away:
+    """A cluster whose API server is away at first."""
+
+    def __init__(self, *answers: Exception | dict[str, Any]) -> None:
+        self.answers = list(answers)
+
+    async def image(self, name: str) -> dict[str, Any]:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return {"metadata": {"name": name, "namespace": "team-a"}, **answer}
+
+
+READY = {
+    "status": {
+        "observedGeneration": 0,
+        "conditions": [
+            {
+                "type": "Ready",
+                "status": "True",
+                "reason": "Succeeded",
+                "lastTransitionTime": "2026-05-01T11:00:00Z",
+            }
+        ],
+    }
+}
+
+
+async def test_an_api_server_that_is_away_for_a_moment_ends_no_wait(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    silent = Retryable(Reason.CLUSTER_UNAVAILABLE, "the API server does not answer")
+    here: Any = Away(silent, READY)
+    assert (await wait(here, "web", timeout=60)).ready == "True"
+    assert capsys.readouterr().err == "the API server does not answer; asked again\n"
+    here = Away(silent)
+    with pytest.raises(Retryable, match="does not answer"):
+        await wait(here, "web", timeout=-1)
+    here = Away(NotAllowed(Reason.CLUSTER_UNAVAILABLE, "403"))
+    with pytest.raises(NotAllowed):
+        await wait(here, "web", timeout=60)

@@ -12,7 +12,8 @@ from niximage.cli.cluster.connect import Here
 from niximage.cli.cluster.facts import Facts
 from niximage.cli.cluster.tables import one_line
 from niximage.cli.program import program_name
-from niximage.errors import NixImageError, Reason, Retryable, Terminal
+from niximage.controller.cluster.connection import NotAllowed
+from niximage.errors import NixImageError, Reason, Retryable, Terminal, plain_text
 
 LOOK_EVERY: Final = 0.5  # seconds
 
@@ -52,24 +53,30 @@ async def wait(here: Here, name: str, *, timeout: float) -> Facts:  # noqa: ASYN
 
     Raises:
         Terminal: it failed for good, or was suspended.
-        Retryable: the time is over; the failure of the last try, if there was one.
+        Retryable: the time is over; the failure of the last try, if there was one. Or the user
+            may not look.
     """
     end = time.monotonic() + timeout
     said = ""
     while True:
-        image = Facts.of(await here.image(name))
-        match outcome(image):
-            case Outcome.READY:
+        is_late = time.monotonic() > end
+        try:
+            image = Facts.of(await here.image(name))
+        except Retryable as error:  # an API server may be away for a moment
+            if is_late or isinstance(error, NotAllowed):
+                raise
+            line = plain_text(f"{error.message}; asked again", 300)
+        else:
+            if (stands := outcome(image)) is Outcome.READY:
                 return image
-            case Outcome.STALLED:
+            if stands is Outcome.STALLED:
                 raise _failed(image)
-            case Outcome.WAITING:
-                pass
-        if (line := one_line(image)) != said:
+            if is_late:
+                raise _late(image, timeout)
+            line = one_line(image)
+        if line != said:
             said = line
             typer.echo(line, err=True)
-        if time.monotonic() > end:
-            raise _late(image, timeout)
         await asyncio.sleep(LOOK_EVERY)
 
 
@@ -83,8 +90,7 @@ def _failed(image: Facts) -> NixImageError:
         )
     if failure is None:
         word, message = image.word
-        known = word if word in set(Reason) else Reason.INTERNAL_ERROR
-        return Terminal(Reason(known), message)
+        return Terminal(_reason(word), message)
     return Terminal(
         _reason(failure.reason),
         failure.message,

@@ -243,8 +243,11 @@ def _write(file: Path, text: str) -> None:
             "wb", dir=target.parent, prefix=f".{target.name}-", delete=False
         ) as new:
             new.write(text.encode())
-        Path(new.name).chmod(target.stat().st_mode & 0o7777)
-        Path(new.name).replace(target)
+        try:
+            Path(new.name).chmod(target.stat().st_mode & 0o7777)
+            Path(new.name).replace(target)
+        finally:
+            Path(new.name).unlink(missing_ok=True)
     except OSError as error:
         raise Terminal(
             Reason.INVALID_SPEC, f"{file} cannot be written: {error.strerror or error}"
