@@ -342,3 +342,4 @@ def test_a_pattern_is_told_in_words(
 ) -> None:
     done = cluster.run("create", "-f", "-", given=nix_image(namespace, **spec))
     assert words in done.stderr
+    assert "type conversion" not in done.stderr, "a rule about what is no value at all"

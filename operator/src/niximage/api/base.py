@@ -99,9 +99,10 @@ Time = Annotated[dt.datetime, PlainSerializer(_rfc3339, return_type=str, when_us
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
+DURATION_PATTERN: Final = r"^([0-9]+([.][0-9]+)?(ms|s|m|h))+$"
 Duration = Annotated[
     str,
-    worded(r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$", "write a duration as 90s, 10m or 1h30m"),
+    worded(DURATION_PATTERN, "write a duration as 90s, 10m or 1h30m"),
     Field(min_length=2, max_length=32),
 ]
 """A duration as Go and Flux write it: `90s`, `10m`, `1h30m`."""

@@ -9,7 +9,16 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from niximage.api.base import Duration, Model, cel, list_map, list_set, seconds, worded
+from niximage.api.base import (
+    DURATION_PATTERN,
+    Duration,
+    Model,
+    cel,
+    list_map,
+    list_set,
+    seconds,
+    worded,
+)
 from niximage.api.base_image import Base
 from niximage.api.contents import (
     FILES_LIMIT,
@@ -209,14 +218,16 @@ class NixImageSpec(Model):
             ),
             (
                 (
-                    "!has(self.interval) || (duration(self.interval) >= duration('1m')"
+                    f"!has(self.interval) || !self.interval.matches('{DURATION_PATTERN}')"
+                    " || (duration(self.interval) >= duration('1m')"
                     " && duration(self.interval) <= duration('744h'))"
                 ),
                 "interval must be between 1m and 744h",
             ),
             (
                 (
-                    "!has(self.timeout) || (duration(self.timeout) >= duration('30s')"
+                    f"!has(self.timeout) || !self.timeout.matches('{DURATION_PATTERN}')"
+                    " || (duration(self.timeout) >= duration('30s')"
                     " && duration(self.timeout) <= duration('24h'))"
                 ),
                 "timeout must be between 30s and 24h",
