@@ -41,7 +41,7 @@ test-integration: prepare ## Run the tests against a control plane, Nix, Git and
 test-e2e: prepare ## Run the tests on a whole node
 	@$(RUN) pytest tests/e2e
 
-prepare:
+prepare: ## Install and build what the tests run: minutes, once; they do not wait for it
 	@.ci/packages $(TEST_PACKAGES)
 	@python3 images build >/dev/null & $(UV) sync --locked --quiet && python3 cluster tools >/dev/null && wait $$!
 

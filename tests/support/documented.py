@@ -219,6 +219,7 @@ _ITS_PARTS: Final = "a test within the tests: CI runs all of them, by `make test
 _NAMES: Final = "names a command of another program, and shows no use of it"
 NOT_RUN: Final[Mapping[str, str]] = {
     "make demo": "its first half, `demo install`, is how the tests' node comes to be",
+    "make prepare": "what `make test` begins with",
     "make soak DURATION=30m": "takes half an hour; controller/test_soak.py is the short one",
     "make generate lint test": "`make lint` says that nothing is left to generate",
     'git commit --all --message "Release 0.2.0" && git tag v0.2.0': "releases",
