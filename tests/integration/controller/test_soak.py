@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from integration.controller.soak import soak
+from integration.controller.soak.run import soak
 from support.kubernetes import Cluster
 
 
