@@ -1,12 +1,14 @@
 """Flux's kinds are followed once they are there, and no end of a watch ends more than itself."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
 
 from niximage.controller.cluster.connection import NotThere
+from niximage.controller.sources import flux_watch
 from niximage.controller.sources.flux_watch import FluxWatch
 from niximage.errors import Reason, Retryable
 
@@ -71,6 +73,12 @@ class Flux:
         )
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is begun again is so after hundredths of seconds."""
+    monkeypatch.setattr(flux_watch, "DELAY", 0.05)
+
+
 @pytest.fixture
 async def flux() -> Any:
     """Flux, with GitRepositories, and a watch of it."""
@@ -120,7 +128,7 @@ async def test_a_kind_that_comes_is_watched_and_told_of_and_one_that_goes_is_tol
     assert flux.served == [EXTERNAL]
     flux.kinds = set()
     await flux.events.put(None)
-    await flux.until(lambda: flux.served == [EXTERNAL, EXTERNAL])
+    await flux.until(lambda: flux.served == [EXTERNAL, EXTERNAL] and flux.lists == 2)
     flux.kinds = {EXTERNAL}
     await flux.until(lambda: flux.seen == ["one", "one"])
     task.cancel()
@@ -152,3 +160,13 @@ async def test_a_server_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPa
     assert flux.lists == 4
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_server_that_ends_each_watch_at_once_is_not_listed_all_the_time(
+    flux: Flux,
+) -> None:
+    began = time.monotonic()
+    for _ in range(100):
+        await flux.events.put({"type": "ERROR", "object": {"code": 500}})
+    await flux.until(lambda: flux.lists == 4)
+    assert time.monotonic() - began >= 3 * 0.05

@@ -106,7 +106,8 @@ class Resources(Model):
         for name in ("cpu", "memory", "ephemeral_storage"):
             request, limit = getattr(self.requests, name), getattr(self.limits, name)
             if request and limit and amount(request) > amount(limit):
-                raise ValueError(f"requests.{name} must not exceed limits.{name}")
+                spelled = name.replace("_", "-")
+                raise ValueError(f"requests.{spelled} must not exceed limits.{spelled}")
         return self
 
 

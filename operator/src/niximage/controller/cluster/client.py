@@ -156,17 +156,18 @@ class ApiServer(Connection):
         kept: list[Kept] = []
         for place in places:
             async for page in self._pages(f"{api}{place}/{plural}", query):
-                kept += map(keep, page)  # ten thousand whole objects take half a gigabyte
+                kept += map(keep, page["items"])  # ten thousand whole objects take half a gigabyte
         return kept
 
     async def _list(self, path: str, **query: str) -> list[Json]:
-        return [item async for page in self._pages(path, query) for item in page]
+        return [item async for page in self._pages(path, query) for item in page["items"]]
 
-    async def _pages(self, path: str, query: dict[str, str]) -> AsyncGenerator[list[Json], None]:
+    async def _pages(self, path: str, query: dict[str, str]) -> AsyncGenerator[Json, None]:
+        """A list as it comes, page by page; all have the version of the first."""
         query = {**query, "limit": str(PAGE)}
         while True:
             page = await self.call("GET", path, query=query)
-            yield page["items"]
+            yield page
             query["continue"] = page["metadata"].get("continue") or ""
             if not query["continue"]:
                 return
@@ -288,8 +289,12 @@ class ApiServer(Connection):
             NotAllowed: the operator may not list them.
             NotThere: there is no such kind.
         """
-        found = await self.call("GET", _flux(plural, namespace))
-        return list(found.get("items") or ()), str(found["metadata"].get("resourceVersion", ""))
+        found: list[Json] = []
+        version = ""
+        async for page in self._pages(_flux(plural, namespace), {}):
+            found += page["items"]
+            version = str(page["metadata"].get("resourceVersion", ""))
+        return found, version
 
     async def watch_flux(
         self, plural: str, namespace: str, version: str

@@ -132,13 +132,14 @@ class FluxWatch:
                         if event.get("type") == "ERROR":
                             break  # the version is too old: list again
                         self._learn(plural, event, known)
+                pause = DELAY  # a server that ends each watch at once is not listed all the time
             except (NotThere, NotAllowed) as error:
                 log.info("%s are no longer watched: %s", plural, error)
                 return
             except NixImageError as error:
                 log.warning("the watch of %s begins again in %.0f s: %s", plural, delay, error)
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, DELAY_LIMIT)
+                pause, delay = delay, min(2 * delay, DELAY_LIMIT)
+            await asyncio.sleep(pause)
 
     def _learn(self, plural: str, event: Json, known: dict[tuple[str, str], str]) -> None:
         """Learn of one change; a bookmark tells of none."""
