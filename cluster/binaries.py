@@ -64,11 +64,13 @@ class Program:
         name: in the folder of programs.
         package: its main package.
         module: the folder whose go.mod pins it.
+        crds: the folder of its CRDs in the module that the package is of.
     """
 
     name: str
     package: str
     module: Path = HERE
+    crds: str = ""
 
     @property
     def built(self) -> str:
@@ -85,17 +87,28 @@ _KUBERNETES_PROGRAMS = (
     "kube-proxy",
     "kubectl",
 )
-_FLUX = ("source-controller", "kustomize-controller")
+_CALICO = "github.com/projectcalico/calico"
 PROGRAMS: Mapping[str, Program] = {
     program.name: program
     for program in (
         *(Program(name, f"k8s.io/kubernetes/cmd/{name}") for name in _KUBERNETES_PROGRAMS),
+        # of its own module: it is written for an older Kubernetes' libraries
+        Program(
+            "calico-felix",
+            f"{_CALICO}/felix/cmd/calico-felix",
+            HERE / "calico",
+            crds="libcalico-go/config/crd",
+        ),
+        Program("calico", f"{_CALICO}/cni-plugin/cmd/calico", HERE / "calico"),
         Program("etcd", "go.etcd.io/etcd/server/v3"),
         Program("helm", f"{_HELM}/cmd/helm"),
         Program("fake-gcs-server", "github.com/fsouza/fake-gcs-server"),
         Program("distribution", "github.com/distribution/distribution/v3/cmd/registry"),
         Program("crane", "github.com/google/go-containerregistry/cmd/crane"),
-        *(Program(name, f"github.com/fluxcd/{name}") for name in _FLUX),
+        *(
+            Program(name, f"github.com/fluxcd/{name}", crds="config/crd/bases")
+            for name in ("source-controller", "kustomize-controller")
+        ),
         Program("kstatus", f"{_OWN}/kstatus"),
         Program("helm-docs", "github.com/norwoodj/helm-docs/cmd/helm-docs"),
         Program("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
@@ -103,7 +116,7 @@ PROGRAMS: Mapping[str, Program] = {
         Program("kube-score", "github.com/zegl/kube-score/cmd/kube-score", HERE / "kube-score"),
     )
 }
-COMPONENTS = (*_KUBERNETES_PROGRAMS, "etcd")
+COMPONENTS = (*_KUBERNETES_PROGRAMS, "etcd", "calico-felix", "calico")
 
 
 def binaries_folder(names: Collection[str] = ()) -> Path:
@@ -142,6 +155,11 @@ def obstacle() -> str | None:
     return None
 
 
+def crds_folder(binaries: Path, name: str) -> Path:
+    """The folder with the CRDs of a program."""
+    return binaries / "crds" / name
+
+
 def recipe_digest() -> str:
     """A hash of all that the programs are made from."""
     modules = sorted({program.module for program in PROGRAMS.values()})
@@ -173,8 +191,8 @@ def _build(programs: Sequence[Program], folder: Path) -> None:
             own = [program for program in programs if program.module == module]
             _compile(own, module, Path(temporary))
         for program in programs:
-            if program.name in _FLUX:
-                _copy_crds(program, folder / "crds")
+            if program.crds:
+                _copy_crds(program, crds_folder(folder, program.name))
             (Path(temporary) / program.built).rename(folder / program.name)
 
 
@@ -208,9 +226,9 @@ def _environment() -> dict[str, str]:
 
 
 def _copy_crds(program: Program, target: Path) -> None:
-    """Put the CRDs of a controller beside it."""
-    command = ["go", "list", "-m", "-f", "{{.Dir}}", program.package]
+    """Put a program's CRDs beside it."""
+    command = ["go", "list", "-f", "{{.Module.Dir}}", program.package]
     found = run(command, environment=_environment(), folder=program.module).strip()
-    target.mkdir(exist_ok=True)
-    for file in (Path(found) / "config" / "crd" / "bases").glob("*.yaml"):
+    target.mkdir(parents=True, exist_ok=True)
+    for file in (Path(found) / program.crds).glob("*.yaml"):
         shutil.copyfile(file, target / file.name)  # not its mode: the module's files are read-only

@@ -35,6 +35,8 @@ KUBELET_CLIENT = Identity("kubelet-client", "kube-apiserver", "system:masters")
 CONTROLLER_MANAGER = Identity("kube-controller-manager", "system:kube-controller-manager")
 SCHEDULER = Identity("kube-scheduler", "system:kube-scheduler")
 PROXY = Identity("kube-proxy", "system:kube-proxy")
+# Felix, and the network plugin
+CALICO = Identity("calico", "calico", "system:masters")
 
 
 def kubelet_identity(instance: Instance) -> Identity:
@@ -53,7 +55,7 @@ def create(instance: Instance) -> None:
          folder / "service-accounts.key"])  # fmt: skip
     identities = [ADMINISTRATOR, CONTROLLER_MANAGER]
     if instance.mode == "node":
-        identities += [SCHEDULER, PROXY, kubelet_identity(instance)]
+        identities += [SCHEDULER, PROXY, CALICO, kubelet_identity(instance)]
         _client_certificate(folder, KUBELET_CLIENT)
     for identity in identities:
         _client_certificate(folder, identity)

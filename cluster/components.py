@@ -6,8 +6,8 @@ speak for themselves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import certificates
@@ -28,7 +28,7 @@ class Component:
     program: Path
     flags: Sequence[str]
     health: str | Path
-    path: Sequence[Path] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     uses_proxy: bool = False
 
 
@@ -39,7 +39,13 @@ def control_plane(instance: Instance) -> list[Component]:
 
 def node(instance: Instance) -> list[Component]:
     """What makes pods run; containerd comes first, as images are loaded while others start."""
-    return [_containerd(instance), _scheduler(instance), _kubelet(instance), _proxy(instance)]
+    return [
+        _containerd(instance),
+        _felix(instance),
+        _scheduler(instance),
+        _kubelet(instance),
+        _proxy(instance),
+    ]
 
 
 def all_of(instance: Instance) -> list[Component]:
@@ -197,7 +203,7 @@ def write_kubelet_configuration(instance: Instance) -> None:
 
 
 def _proxy(instance: Instance) -> Component:
-    health = f"127.0.0.1:{instance.ports['kube-proxy-health']}"
+    health = f"{instance.router_address}:{instance.ports['kube-proxy-health']}"
     flags = [
         "--proxy-mode=iptables",
         f"--kubeconfig={kubeconfig_of(instance, certificates.PROXY)}",
@@ -205,10 +211,6 @@ def _proxy(instance: Instance) -> Component:
         f"--healthz-bind-address={health}",
         f"--metrics-bind-address=127.0.0.1:{instance.ports['kube-proxy-metrics']}",
         f"--cluster-cidr={instance.pod_subnet}",
-        # pods share a bridge: without it, answers between them would go past the translation
-        "--masquerade-all=true",
-        # another instance may hand out the same node port
-        f"--nodeport-addresses={instance.address}/32",
         "--iptables-localhost-nodeports=false",
         # leave the machine's own settings alone
         "--conntrack-max-per-core=0",
@@ -217,5 +219,41 @@ def _proxy(instance: Instance) -> Component:
         "--oom-score-adj=0",
     ]
     program = instance.binaries / "kube-proxy"
-    wrappers = [network.wrappers_folder(instance)]
-    return Component("kube-proxy", program, flags, f"http://{health}/healthz", path=wrappers)
+    return _in_router(instance, Component("kube-proxy", program, flags, f"http://{health}/healthz"))
+
+
+def _felix(instance: Instance) -> Component:
+    """Calico's agent: it turns NetworkPolicies into firewall rules of the router."""
+    settings = {
+        "DATASTORETYPE": "kubernetes",
+        "FELIXHOSTNAME": instance.name,
+        "HEALTHENABLED": "true",
+        "HEALTHHOST": instance.router_address,
+        "HEALTHPORT": str(instance.ports["felix"]),
+        "ENDPOINTSTATUSPATHPREFIX": str(network.felix_folder(instance)),
+        # what a pod may ask of its own node is the policies' matter alone
+        "DEFAULTENDPOINTTOHOSTACTION": "RETURN",
+        # after the rule that lets the node reach its pods
+        "CHAININSERTMODE": "append",
+        "IPV6SUPPORT": "false",
+        "XDPENABLED": "false",
+        "USAGEREPORTINGENABLED": "false",
+        "MTUIFACEPATTERN": f"^{network.UPLINK}$",
+        "LOGFILEPATH": "none",
+        "LOGSEVERITYSYS": "none",
+        "LOGSEVERITYSCREEN": "Warning",
+    }
+    environment = {f"FELIX_{name}": value for name, value in settings.items()}
+    environment["KUBECONFIG"] = str(kubeconfig_of(instance, certificates.CALICO))
+    # it writes to /var/lib/calico, whatever it is told: to a place of its own instead
+    folder = network.felix_folder(instance)
+    hide = ["--mount", "sh", "-c", 'mount --bind "$0" /var/lib && exec "$@"', str(folder)]
+    flags = [*hide, str(instance.binaries / "calico-felix")]
+    health = f"http://{instance.router_address}:{instance.ports['felix']}/readiness"
+    return _in_router(instance, Component("felix", Path("unshare"), flags, health, environment))
+
+
+def _in_router(instance: Instance, component: Component) -> Component:
+    enter, *flags = network.in_router(instance)
+    flags += [str(component.program), *component.flags]
+    return replace(component, program=Path(enter), flags=flags)

@@ -66,7 +66,7 @@ stream_server_port = "0"
 config_path = "{folder}/certs.d"
 
 [plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "{network.PLUGINS}"
+bin_dir = "{network.plugins_folder(instance)}"
 conf_dir = "{instance.state}/cni"
 
 [plugins."io.containerd.grpc.v1.cri".containerd]

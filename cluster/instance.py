@@ -1,7 +1,7 @@
 """One running cluster: its state folder, and the ports and networks nobody else uses.
 
 A single number, the slot, decides everything that could clash with another instance on the
-machine: ports, bridge, subnets, control group, prefix of firewall chains. Slots are given
+machine: ports, network namespace, subnets, control group. Slots are given
 out under a lock; the reservation is a file in the user's cache, so that `down` knows what
 to clean up even when somebody has deleted the state folder.
 """
@@ -36,8 +36,10 @@ _PORTS = (
     "kubelet-health",
     "kube-proxy-health",
     "kube-proxy-metrics",
+    "felix",
 )
 _FIRST_REGISTRY_PORT = 5000
+_API_PORT = 6443
 # a socket's path may have 107 characters; the longest name below the state folder takes 37
 _LONGEST_STATE_PATH = 70
 
@@ -56,17 +58,19 @@ class Instance:
 
     @property
     def name(self) -> str:
-        """The name of the node, the bridge, the pod network and the control group."""
+        """The name of the node, its network namespace and interface, and the control group."""
         return name_of(self.slot)
 
     @property
     def ports(self) -> Mapping[str, int]:
-        """The loopback and bridge ports of the components."""
-        return _ports_of(self.slot)
+        """The ports of the components."""
+        ports = _ports_of(self.slot)
+        # a node has an address of its own; policies let pods reach API servers at the usual port
+        return {**ports, "kube-apiserver": _API_PORT} if self.mode == "node" else ports
 
     @property
     def pod_subnet(self) -> ipaddress.IPv4Network:
-        """Addresses of the pods and, first of all, of the bridge."""
+        """Addresses of the node, the router and the pods, in this order."""
         return ipaddress.IPv4Network(f"10.88.{self.slot}.0/24")
 
     @property
@@ -76,8 +80,18 @@ class Instance:
 
     @property
     def address(self) -> str:
-        """Where the API server listens: on the bridge, as pods must reach it, or on loopback."""
+        """Where the API server listens: where pods can reach it, or on loopback."""
         return str(self.pod_subnet[1]) if self.mode == "node" else "127.0.0.1"
+
+    @property
+    def router_address(self) -> str:
+        """The end of the way from the node to the pods."""
+        return str(self.pod_subnet[2])
+
+    @property
+    def pod_range(self) -> Mapping[str, str]:
+        """The addresses that pods get."""
+        return {"subnet": str(self.pod_subnet), "rangeStart": str(self.pod_subnet[3])}
 
     @property
     def server(self) -> str:
@@ -111,7 +125,6 @@ class Instance:
             "server": self.server,
             "kubeconfig": str(self.kubeconfig),
             "registryPort": self.registry_port,
-            "bridge": self.name if self.mode == "node" else None,
             "address": self.address,
             "podSubnet": str(self.pod_subnet),
             "serviceSubnet": str(self.service_subnet),

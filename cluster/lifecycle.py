@@ -19,6 +19,7 @@ import containers
 import instance as instances
 import network
 import packages
+import policies
 import processes
 import readiness
 import requirements
@@ -140,6 +141,8 @@ def _start(state: Path, mode: Mode) -> Instance:
             readiness.wait_for_components(instance, [containerd])
             containers.import_archive(instance, archive)
         readiness.wait_for_components(instance, [apiserver])
+        if archive:
+            policies.install(instance)
         for component in [controller_manager, *(rest if archive else [])]:
             instance = _run(instance, component)
         readiness.wait_for_components(instance, components.all_of(instance))
@@ -163,7 +166,7 @@ def _run(instance: Instance, component: Component) -> Instance:
         [component.program, *component.flags],
         state=instance.state,
         log=instance.log(component.name),
-        path=component.path,
+        environment=component.environment,
         uses_proxy=component.uses_proxy,
     )
     instance = instance.with_process(component.name, pid)

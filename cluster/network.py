@@ -1,9 +1,10 @@
-"""The node's network: a bridge, the pods' addresses, and firewall rules that leave no trace.
+"""The node's network: a namespace of its own in which packets between pods are routed and judged.
 
-Several nodes share the machine's network namespace, as a pod's port on 127.0.0.1 must be the
-machine's. kube-proxy's chains have fixed names, so two of them would overwrite each other:
-each gets small wrappers around iptables that replace the prefix of its chains. What carries
-the prefix, or a comment with the network's name, is the instance's, and goes with it.
+Several nodes share the machine's network, as a pod's port on 127.0.0.1 must be the machine's.
+kube-proxy and Calico's Felix, which enforces NetworkPolicies, take the chains, sets and routes of
+their network namespace for theirs alone. So each node has one for them, the router: the pods'
+interfaces end there, and one pair of interfaces leads to the machine, where nothing but a few
+rules with the node's name is left to clean up.
 """
 
 from __future__ import annotations
@@ -15,38 +16,82 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from certificates import CALICO, kubeconfig_of
 from console import ClusterError, run
 from instance import Instance, name_of, write_json
 from packages import SYSTEM_PATH
 
 PLUGINS = Path("/usr/lib/cni")
+UPLINK = "uplink"  # the router's end of the pair that leads to the machine
 _RESULTS = Path("/var/lib/cni/results")  # fixed in the CNI library
-_KUBERNETES_PREFIX = "KUBE-"
 # portmap's own chains, shared by everybody on the machine who uses the plugin
 _SHARED_CHAINS = ("CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-MASQ", "CNI-HOSTPORT-SETMARK")
 
 
 def create(instance: Instance) -> None:
-    """Make the bridge, the plugins' configuration and the wrappers."""
+    """Make the router, the way to it, and the plugins' configuration."""
     name = instance.name
     mtu = _outer_mtu()
-    run(["ip", "link", "add", name, "mtu", str(mtu), "type", "bridge"])
-    run(["ip", "address", "add", f"{instance.address}/24", "dev", name])
-    run(["ip", "link", "set", name, "up"])
+    _create_router(instance, mtu)
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1\n")
+    named = ["-m", "comment", "--comment", _comment(name)]
     for direction in ("--in-interface", "--out-interface"):
         # a machine with Docker drops what is forwarded unless somebody allows it
-        rule = [direction, name, "-m", "comment", "--comment", _comment(name), "-j", "ACCEPT"]
-        run(["iptables", "--wait", "-I", "FORWARD", *rule])
-    configuration = instance.state / "cni"
-    configuration.mkdir()
-    write_json(configuration / "pods.conflist", _plugins(instance, mtu))
-    _write_wrappers(instance.slot, wrappers_folder(instance))
+        run(["iptables", "--wait", "-I", "FORWARD", direction, name, *named, "-j", "ACCEPT"])
+    outward = ["--source", str(instance.pod_subnet), "!", "--out-interface", name]
+    run(["iptables", "--wait", "-t", "nat", "-A", "POSTROUTING", *outward, *named,
+         "-j", "MASQUERADE"])  # fmt: skip
+    felix_folder(instance).mkdir()
+    plugins = plugins_folder(instance)
+    plugins.mkdir(parents=True)
+    for plugin in ("host-local", "loopback", "portmap"):
+        (plugins / plugin).symlink_to(PLUGINS / plugin)
+    calico = shlex.join([*in_router(instance), str(instance.binaries / "calico")])
+    (plugins / "calico").write_text(f"#!/bin/sh\nexec {calico}\n")
+    (plugins / "calico").chmod(0o755)
+    write_json(instance.state / "cni" / "pods.conflist", _plugins(instance, mtu))
 
 
-def wrappers_folder(instance: Instance) -> Path:
-    """The folder that kube-proxy has first in its PATH."""
-    return instance.state / "iptables"
+def _create_router(instance: Instance, mtu: int) -> None:
+    """Make the namespace; the node's address stays the machine's, where the API server listens."""
+    name, outside, inside = instance.name, instance.address, instance.router_address
+    namespace = _namespace(instance)
+    namespace.touch()
+    run(["unshare", f"--net={namespace}", "true"])
+    pair = ["type", "veth", "peer", "name", UPLINK, "mtu", str(mtu), "netns", str(namespace)]
+    run(["ip", "link", "add", name, "mtu", str(mtu), *pair])
+    run(["ip", "address", "add", outside, "peer", inside, "dev", name])
+    run(["ip", "link", "set", name, "up"])
+    for subnet in (instance.pod_subnet, instance.service_subnet):
+        run(["ip", "route", "add", str(subnet), "via", inside, "src", outside])
+    router = in_router(instance)
+    run([*router, "ip", "link", "set", "lo", "up"])
+    run([*router, "ip", "address", "add", inside, "peer", outside, "dev", UPLINK])
+    run([*router, "ip", "link", "set", UPLINK, "up"])
+    run([*router, "ip", "route", "add", "default", "via", outside])
+    run([*router, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])
+    # no policy stands between a node and its own pods: probes, and ports on loopback
+    run([*router, "iptables", "-A", "FORWARD", "--in-interface", UPLINK, "-j", "ACCEPT"])
+
+
+def in_router(instance: Instance) -> list[str]:
+    """What comes before a command that is to run in the router's network."""
+    return ["nsenter", f"--net={_namespace(instance)}"]
+
+
+def _namespace(instance: Instance) -> Path:
+    """Where the router's namespace is mounted, so that it goes with the other mounts."""
+    return instance.state / "router"
+
+
+def plugins_folder(instance: Instance) -> Path:
+    """The folder in which containerd finds the network plugins."""
+    return instance.state / "cni" / "plugins"
+
+
+def felix_folder(instance: Instance) -> Path:
+    """Where Felix says which pods' policies are in force."""
+    return instance.state / "felix"
 
 
 def resolver_file() -> str:
@@ -63,14 +108,19 @@ def resolver_file() -> str:
 
 
 def remove(slot: int) -> None:
-    """Remove the bridge, the firewall rules and the plugins' notes of the instance."""
+    """Remove the way to the router, the firewall rules and the plugins' notes of the instance."""
     name = name_of(slot)
-    if Path(f"/sys/class/net/{name}").exists():
-        run(["ip", "link", "delete", name])
+    link = Path(f"/sys/class/net/{name}")
+    if link.exists():
+        try:
+            run(["ip", "link", "delete", name])
+        except ClusterError:
+            if link.exists():  # it goes by itself with the router, in a moment
+                raise
     _forget_results(name)
     if shutil.which("iptables-save", path=SYSTEM_PATH):
-        for table in ("nat", "filter", "mangle"):
-            _remove_rules(table, slot)
+        for table in ("nat", "filter"):
+            _remove_rules(table, name)
         _remove_unused_shared_chains()
 
 
@@ -84,24 +134,28 @@ def _outer_mtu() -> int:
 
 
 def _plugins(instance: Instance, mtu: int) -> dict[str, object]:
-    subnet = instance.pod_subnet
     addresses = {
         "type": "host-local",
         "dataDir": str(instance.state / "cni" / "leases"),
-        "ranges": [[{"subnet": str(subnet), "gateway": instance.address}]],
-        "routes": [{"dst": "0.0.0.0/0"}],
+        "ranges": [[instance.pod_range]],
     }
-    bridge = {
-        "type": "bridge",
-        "bridge": instance.name,
+    calico = {
+        "type": "calico",
+        "datastore_type": "kubernetes",
+        "nodename": instance.name,
+        "nodename_file_optional": True,
         "mtu": mtu,
-        "isGateway": True,
-        "ipMasq": True,
-        "hairpinMode": True,  # a pod reaches itself through its Service
         "ipam": addresses,
+        "policy": {"type": "k8s"},
+        "kubernetes": {"kubeconfig": str(kubeconfig_of(instance, CALICO))},
+        # a pod starts when its policies are there, rather than lose its first packets
+        "policy_setup_timeout_seconds": 10,
+        "endpoint_status_dir": str(felix_folder(instance) / "endpoint-status"),
+        "log_level": "error",
+        "log_file_path": str(instance.log("calico")),
     }
     port_map = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
-    return {"cniVersion": "0.4.0", "name": instance.name, "plugins": [bridge, port_map]}
+    return {"cniVersion": "0.4.0", "name": instance.name, "plugins": [calico, port_map]}
 
 
 def _comment(name: str) -> str:
@@ -109,59 +163,15 @@ def _comment(name: str) -> str:
     return f'name: "{name}"'
 
 
-def _prefix(slot: int) -> str:
-    """As long as `KUBE-`: the names of chains are as long as the kernel allows."""
-    return f"NX{slot:02d}-"
-
-
-def _write_wrappers(slot: int, folder: Path) -> None:
-    folder.mkdir()
-    prefix = _prefix(slot)
-    real = {
-        name: shlex.quote(shutil.which(name, path=SYSTEM_PATH) or name)
-        for name in ("iptables", "iptables-save", "iptables-restore")
-    }
-    scripts = {
-        "iptables": f"""\
-for argument; do
-  shift
-  case $argument in
-    {_KUBERNETES_PREFIX}*) argument={prefix}${{argument#{_KUBERNETES_PREFIX}}} ;;
-  esac
-  set -- "$@" "$argument"
-done
-exec {real["iptables"]} "$@"
-""",
-        # what another kube-proxy may have made must not look like this one's
-        "iptables-save": f"""\
-{real["iptables-save"]} "$@" |
-  sed -e 's/{_KUBERNETES_PREFIX}/HOST-/g' -e 's/{prefix}/{_KUBERNETES_PREFIX}/g'
-""",
-        "iptables-restore": f"""\
-sed 's/{_KUBERNETES_PREFIX}/{prefix}/g' | {real["iptables-restore"]} "$@"
-""",
-        # the cluster has IPv4 only, and this is how kube-proxy finds out
-        "ip6tables": "exit 1\n",
-        "ip6tables-save": "exit 1\n",
-        "ip6tables-restore": "exit 1\n",
-    }  # fmt: skip
-    for name, script in scripts.items():
-        (folder / name).write_text(f"#!/bin/sh\n{script}")
-        (folder / name).chmod(0o755)
-
-
-def _remove_rules(table: str, slot: int) -> None:
+def _remove_rules(table: str, name: str) -> None:
     """Remove what is the instance's from one table, in one transaction."""
-    comment = _comment(name_of(slot)).replace('"', '\\"')
-    prefix = _prefix(slot)
+    comment = _comment(name).replace('"', '\\"')
     lines = run(["iptables-save", "--table", table]).splitlines()
     rules = [line for line in lines if line.startswith("-A ")]
-    commented = [rule for rule in rules if comment in rule]
-    chains = {line[1:].split()[0] for line in lines if line.startswith(f":{prefix}")}
+    mine = [rule for rule in rules if comment in rule]
     # each pod has chains of its own, which only a commented rule leads to
-    chains |= {name for rule in commented for name in re.findall(r"-j (CNI-[0-9a-zA-Z-]+)", rule)}
+    chains = {found for rule in mine for found in re.findall(r"-j (CNI-[0-9a-zA-Z-]+)", rule)}
     chains -= set(_SHARED_CHAINS)
-    mine = [r for r in rules if r in commented or f"-j {prefix}" in r]
     deleted = [f"-D {rule[3:]}" for rule in mine if rule.split()[1] not in chains]
     _restore(table, [*deleted, *(f"-F {c}" for c in chains), *(f"-X {c}" for c in chains)])
 

@@ -30,6 +30,7 @@ NODE = (
     DebianPackage("iptables", "iptables-restore"),
     DebianPackage("iproute2", "ip"),
     DebianPackage("conntrack", "conntrack"),
+    DebianPackage("ipset", "ipset"),
     DebianPackage("mount", "umount"),
     DebianPackage("buildah", "buildah"),
     DebianPackage("busybox-static", "busybox"),

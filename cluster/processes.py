@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -28,16 +28,17 @@ def start(
     *,
     state: Path,
     log: Path,
-    path: Sequence[Path] = (),
+    environment: Mapping[str, str],
     uses_proxy: bool = False,
 ) -> int:
     """Start a component detached from this terminal and return its process id.
 
-    `path` comes before the system's PATH. Only a component that talks to the outside gets
+    Only a component that talks to the outside gets
     the proxy settings: the API server would send its calls to kubelet and webhooks there.
     """
     environment = {
-        "PATH": ":".join([*map(str, path), SYSTEM_PATH]),
+        **environment,
+        "PATH": SYSTEM_PATH,
         "HOME": os.environ.get("HOME", "/root"),
         _MARK: str(state),
     }

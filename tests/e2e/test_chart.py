@@ -23,6 +23,7 @@ pytestmark = pytest.mark.timeout(600)  # releases come and go
 RELEASE = ("niximage", "--namespace", "niximage-system")
 NAMESPACE = "default"  # as the notes have it
 ENFORCE = "pod-security.kubernetes.io/enforce"
+PACKAGES = {"matchLabels": {"kubernetes.io/metadata.name": "niximage-demo"}}
 DENY = {
     "apiVersion": "networking.k8s.io/v1",
     "kind": "NetworkPolicy",
@@ -42,6 +43,8 @@ def values(node: Node) -> Json:
         "gateway": {"hostPort": int(node.registry.rpartition(":")[2])},
         # not the machine's own folder, which would outlast this cluster
         "bucket": {"folder": {"path": str(node.cluster.kubeconfig.parent / "bucket")}},
+        # the world's Git servers are not within a cluster
+        "networkPolicies": {"extraEgress": [{"to": [{"namespaceSelector": PACKAGES}]}]},
     }
 
 

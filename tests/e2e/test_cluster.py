@@ -84,9 +84,11 @@ def traces(state: Path, name: str) -> list[str]:
     found += map(str, Path("/var/lib/cni/results").glob(f"{name}-*"))
     if shutil.which("iptables-save"):
         rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True)
-        prefix = f"NX{int(name.removeprefix('niximage')):02d}-"
         found += [line for line in rules.stdout.splitlines()
-                  if prefix in line or f'"{name}' in line.replace("\\", "")]  # fmt: skip
+                  if f'"{name}' in line.replace("\\", "")]  # fmt: skip
+    routes = Path("/proc/net/route").read_text().splitlines()
+    found += [line for line in routes if line.split()[0] == name]
+    found += [path for path in ("/var/lib/calico", "/run/calico") if Path(path).exists()]
     return found + processes(state)
 
 

@@ -26,11 +26,24 @@ def demo() -> Iterator[Demo]:
     shutil.rmtree(folder)
 
 
-def address(node: Node) -> str:
-    """The address of this machine that pods reach."""
+@pytest.fixture
+def host(node: Node) -> Iterator[str]:
+    """The machine's address; the operator may use any port, as admins can allow by the chart."""
     (machine,) = node.cluster.list("nodes", "default")
     (found,) = (a["address"] for a in machine["status"]["addresses"] if a["type"] == "InternalIP")
-    return str(found)
+    policy: Json = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "git", "namespace": "niximage-system"},
+        "spec": {
+            "podSelector": {"matchLabels": {"app.kubernetes.io/component": "operator"}},
+            "policyTypes": ["Egress"],
+            "egress": [{"to": [{"ipBlock": {"cidr": f"{found}/32"}}]}],
+        },
+    }
+    node.apply(policy)
+    yield str(found)
+    node.cluster.do("delete", "networkpolicy", "git", "-n", "niximage-system")
 
 
 def secret(namespace: str, name: str, values: dict[str, bytes]) -> Json:
@@ -47,10 +60,9 @@ def git(url: str, name: str, **ref: str) -> Json:
 
 
 def test_private_repositories_over_https_and_ssh(
-    node: Node, namespace: str, demo: Demo, tmp_path: Path
+    node: Node, namespace: str, demo: Demo, host: str, tmp_path: Path
 ) -> None:
     commit = demo.source.revision
-    host = address(node)
     with private_http(demo.path.parent, host=host) as url, private_ssh(tmp_path, host=host) as ssh:
         over_http = git(f"{url}/{demo.path.name}", "password", commit=commit)
         node.apply(nix_image(namespace, "http", source=over_http))

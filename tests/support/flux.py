@@ -34,7 +34,8 @@ def flux(cluster: Cluster, folder: Path) -> Iterator[None]:
     from integration.conftest import free_port
 
     programs = _programs()
-    cluster.do("apply", "--server-side", "-f", str(programs / "crds"))
+    crds = [word for name in CONTROLLERS for word in ("-f", str(programs / "crds" / name))]
+    cluster.do("apply", "--server-side", *crds)
     cluster.do("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     storage = f"127.0.0.1:{free_port()}"
     own = {
@@ -46,8 +47,7 @@ def flux(cluster: Cluster, folder: Path) -> Iterator[None]:
         "kustomize-controller": ["--requeue-dependency=2s"],
     }
     with ExitStack() as stack:
-        crds = ("--ignore-not-found", "--timeout=50s", "-f", str(programs / "crds"))
-        stack.callback(cluster.do, "delete", *crds)
+        stack.callback(cluster.do, "delete", "--ignore-not-found", "--timeout=50s", *crds)
         for name, flags in own.items():
             stack.enter_context(_running(programs / name, flags, cluster, folder))
         yield
