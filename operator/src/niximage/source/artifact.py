@@ -10,7 +10,7 @@ import errno
 import gzip
 import hashlib
 import posixpath
-import tarfile
+import sys
 import tempfile
 import zlib
 from pathlib import Path
@@ -24,6 +24,11 @@ from niximage.source.failures import shown_url
 from niximage.source.fetch import Fetched, inside
 from niximage.source.folder import FILES_LIMIT, SIZE_LIMIT
 from niximage.source.git import Deadline
+
+if sys.version_info >= (3, 11, 4):
+    import tarfile
+else:  # Debian 12's has no filters
+    from backports import tarfile  # type: ignore[import-not-found,no-redef]
 
 ARCHIVE_LIMIT: Final = 1 << 30  # bytes of the archive, compressed
 ANSWER_TIMEOUT: Final = 30.0  # seconds without a byte
