@@ -164,9 +164,8 @@ def _said(program: str, *args: str) -> str:
 
 
 @contextmanager
-def restricted_namespace(node: Node) -> Iterator[str]:
+def restricted_namespace(node: Node, name: str) -> Iterator[str]:
     """A new namespace that takes Restricted pods only."""
-    name = f"team-{next(_numbers)}"
     node.apply(
         {
             "apiVersion": "v1",
@@ -186,5 +185,5 @@ def restricted_namespace(node: Node) -> Iterator[str]:
 @pytest.fixture
 def namespace(node: Node) -> Iterator[str]:
     """A new namespace of this test alone."""
-    with restricted_namespace(node) as name:
+    with restricted_namespace(node, f"team-{next(_numbers)}") as name:
         yield name

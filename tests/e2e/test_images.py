@@ -26,7 +26,7 @@ def in_namespace(document: Json, namespace: str) -> Json:
 @pytest.fixture(scope="module")
 def hello(node: Node) -> Iterator[Json]:
     """The example, `web` in a namespace of its own, once it is Ready."""
-    with restricted_namespace(node) as namespace:
+    with restricted_namespace(node, "images") as namespace:
         node.apply(in_namespace(HELLO, namespace))
         yield node.ready(namespace)
 

@@ -116,7 +116,7 @@ def _start(node: Node, name: str, namespace: str, labels: Json) -> Pod:
 @pytest.fixture(scope="module")
 def neighbour(node: Node) -> Iterator[Pod]:
     """A pod of somebody else, with a Service."""
-    with restricted_namespace(node) as namespace:
+    with restricted_namespace(node, "neighbours") as namespace:
         yield _start(node, "neighbour", namespace, {})
 
 
