@@ -33,6 +33,7 @@ REPLACED: Final = {
     "team-c": TEAM,
     "-n NAMESPACE": f"-n {TEAM}",
     " NAME": " web",
+    " REASON": " BuildFailed",
     # of the package set
     "why web openssl": "why web greeting-data",
     "why hello glibc": "why hello greeting-data",

@@ -41,7 +41,7 @@ PROGRAMS: Final = (
 
 _BLOCK: Final = re.compile(r"^ *```console\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _LINE: Final = re.compile(r"^ *\$ ((?:.*\\\n)*.*)$", re.MULTILINE)
-_SPAN: Final = re.compile(rf"`((?:{'|'.join(PROGRAMS)})\s[^`]*)`")
+_SPAN: Final = re.compile(rf"(?<!`)`((?:{'|'.join(PROGRAMS)})\s[^`]*)`")
 _COMMENT: Final = re.compile(rf"^# +((?:{'|'.join(PROGRAMS)}) .*)$", re.MULTILINE)
 _LOOSE: Final = re.compile(rf"^ {{4,}}(?:\$ )?(?:{'|'.join(PROGRAMS)}) .*$", re.MULTILINE)
 

@@ -57,7 +57,7 @@ def test_the_repository_goes_with_the_image_and_the_event_says_so(
         events = operator.cluster.list("events.events.k8s.io", namespace)
         return [event["note"] for event in events if event["reason"] == "RepositoryRemoved"]
 
-    note = f"removed 1 images and 1 tags of {namespace}/web from the bucket"
+    note = f"removed {namespace}/web from the bucket: manifests: 1, tags: 1"
     eventually("the Event", lambda: told() == [note], log=operator.log)
     # A new one of the same name builds anew: what is gone is not taken for there. The collector of
     # a cluster that is seconds old does not know NixImages yet, and would leave the former Job.

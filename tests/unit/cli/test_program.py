@@ -58,7 +58,7 @@ def test_help_says_all_of_what_a_command_is_for_on_one_line() -> None:
     ("command", "line"),
     [
         ("status", "  NAME  The NixImage.  [required]"),
-        ("status", "  -o, --output <json>        json for one document."),
+        ("status", "  -o, --output <text|json>   json for one document."),
         ("build", "  -f, --file FILE                 A NixImage, as YAML."),
         ("build", "  --source FOLDER                 A folder to take packages from, instead of"),
         ("build", "  --platform PLATFORM             What to build for: linux/amd64 or"),

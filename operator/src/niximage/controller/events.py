@@ -68,7 +68,7 @@ def _at_first(found: list[Happened]) -> list[Happened]:
 
 def removed(repository: str, what: Removed) -> Happened:
     """That a repository was removed from the bucket, with what was in it."""
-    words = f"removed {what.manifests} images and {what.tags} tags of {repository} from the bucket"
+    words = f"removed {repository} from the bucket: manifests: {what.manifests}, tags: {what.tags}"
     return Happened("Normal", "RepositoryRemoved", "Remove", words)
 
 

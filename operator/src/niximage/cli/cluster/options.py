@@ -34,7 +34,7 @@ class Where:
 class Form(enum.StrEnum):
     """How a table is printed."""
 
-    TABLE = ""
+    TABLE = "table"
     WIDE = "wide"
     JSON = "json"
 
@@ -42,7 +42,7 @@ class Form(enum.StrEnum):
 class Document(enum.StrEnum):
     """How an answer is printed."""
 
-    TEXT = ""
+    TEXT = "text"
     JSON = "json"
 
 
