@@ -7,7 +7,7 @@ import pytest
 from niximage.cli.cluster.facts import Facts
 from niximage.cli.cluster.waiting import Outcome, outcome, wait
 from niximage.controller.cluster.connection import NotAllowed
-from niximage.errors import Reason, Retryable
+from niximage.errors import Reason, Retryable, Terminal
 
 BUILD = {
     "jobName": "web-1",
@@ -113,3 +113,22 @@ async def test_an_api_server_that_is_away_for_a_moment_ends_no_wait(
     here = Away(NotAllowed(Reason.CLUSTER_UNAVAILABLE, "403"))
     with pytest.raises(NotAllowed):
         await wait(here, "web", timeout=60)
+
+
+async def test_a_forced_build_that_failed_is_told_though_the_image_of_before_is_ready() -> None:
+    build = {
+        "id": "1",
+        "jobName": "web-1",
+        "result": "Failed",
+        "reason": "BuildFailed",
+        "message": "hello does not build",
+        "revision": "1" * 40,
+        "startTime": "2026-05-01T11:00:00Z",
+        "completionTime": "2026-05-01T11:01:00Z",
+    }
+    after = {"status": {**READY["status"], "history": [build]}}
+    here: Any = Away({"status": {"observedGeneration": -1}}, after)
+    with pytest.raises(Terminal, match="image of before is kept: hello does not build"):
+        await wait(here, "web", timeout=60)
+    here = Away(after)  # it failed long ago
+    assert (await wait(here, "web", timeout=60)).ready == "True"

@@ -48,6 +48,7 @@ from unit.controller.states import (
 NEWER = "2" * 40
 EVICTED = Retryable(Reason.BUILD_INTERRUPTED, "the pod is gone")
 OUT_OF_MEMORY = Terminal(Reason.OUT_OF_MEMORY, "the build step ran out of memory")
+BROKEN = Terminal(Reason.BUILD_FAILED, "the derivation hello does not build")
 TOO_LONG = Terminal(Reason.BUILD_TIMEOUT, "the build took longer than spec.timeout allows")
 
 
@@ -206,7 +207,7 @@ def test_force_builds_again_what_is_published() -> None:
 
     running = job(image, force="1")
     image, _ = step(image, observe(jobs=(running,), source=pinned()))
-    assert image.status.last_handled_force_at == "1"
+    assert image.status.last_handled_force_at is None
     assert told(image)["Ready"] == "True/Succeeded"
     assert told(image)["Outdated"] == "True/NewRevision"
 
@@ -214,9 +215,35 @@ def test_force_builds_again_what_is_published() -> None:
     assert isinstance(decide(image, done, NOW, SETTINGS).looks[0], ReadOutcome)
     image, _ = step(image, replace(done, outcome=result(image), published=PUBLISHED))
     assert "Outdated" not in told(image)
+    assert image.status.last_handled_force_at == "1"
     again = decide(image, done, NOW, SETTINGS)
     assert not again.looks
     assert not again.effects
+
+
+def test_a_forced_build_that_may_yet_succeed_is_tried_again() -> None:
+    image, _ = step(request(ready(), "1", force=True), observe())
+    failed = job(image, JobState.FAILED, force="1")
+    image, _ = step(image, observe(jobs=(failed,), source=pinned(), outcome=EVICTED))
+    assert told(image)["Outdated"] == "True/BuildInterrupted"
+    waiting = observe(jobs=(failed,), source=pinned())
+    assert told(step(image, waiting)[0]) == told(image)
+    due = NOW + dt.timedelta(minutes=1)
+    assert decide(image, waiting, due, SETTINGS).effects == (DeleteJob(failed),)
+    (create,) = decide(image, observe(source=pinned()), due, SETTINGS).effects
+    assert isinstance(create, CreateJob)
+    assert (create.force, create.attempt) == ("1", 2)
+
+
+def test_a_forced_build_that_is_given_up_leaves_the_good_image() -> None:
+    image, _ = step(request(ready(), "1", force=True), observe())
+    failed = observe(jobs=(job(image, JobState.FAILED, force="1"),), source=pinned())
+    image, _ = step(image, replace(failed, outcome=BROKEN))
+    assert image.status.last_handled_force_at == "1"
+    assert image.status.history[0].reason == BROKEN.reason
+    image, decision = step(image, failed)
+    assert not decision.effects
+    assert told(image)["Ready"] == "True/Succeeded"
 
 
 def test_force_without_the_same_request_is_none() -> None:

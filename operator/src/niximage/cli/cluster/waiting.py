@@ -7,7 +7,7 @@ from typing import Final
 
 import typer
 
-from niximage.api.status import ConditionType
+from niximage.api.status import BuildResult, ConditionType
 from niximage.cli.cluster.connect import Here
 from niximage.cli.cluster.facts import Facts
 from niximage.cli.cluster.tables import one_line
@@ -52,12 +52,13 @@ async def wait(here: Here, name: str, *, timeout: float) -> Facts:  # noqa: ASYN
     """Wait for an image to be Ready, and tell on standard error how it goes.
 
     Raises:
-        Terminal: it failed for good, or was suspended.
+        Terminal: it failed for good, or was suspended; or only its image of before is Ready.
         Retryable: the time is over; the failure of the last try, if there was one. Or the user
             may not look.
     """
     end = time.monotonic() + timeout
     said = ""
+    first: str | None = None  # the newest build when the waiting began
     while True:
         is_late = time.monotonic() > end
         try:
@@ -67,7 +68,11 @@ async def wait(here: Here, name: str, *, timeout: float) -> Facts:  # noqa: ASYN
                 raise
             line = plain_text(f"{error.message}; asked again", 300)
         else:
+            newest = next(iter(image.status.history), None)
+            first = first if first is not None else newest.id if newest else ""
             if (stands := outcome(image)) is Outcome.READY:
+                if newest is not None and newest.result == "Failed" and newest.id != first:
+                    raise _kept(image, newest)
                 return image
             if stands is Outcome.STALLED:
                 raise _failed(image)
@@ -96,6 +101,15 @@ def _failed(image: Facts) -> NixImageError:
         failure.message,
         derivation=failure.derivation,
         log_tail=failure.log_tail,
+    )
+
+
+def _kept(image: Facts, build: BuildResult) -> Terminal:
+    """A build that was forced failed: what was there before it is Ready, and nothing else."""
+    return Terminal(
+        _reason(build.reason),
+        f"the build failed, and the image of before is kept: {build.message}",
+        hint=f"See its log: {program_name()} logs {image.name}",
     )
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from niximage.api.build import BuildRequest, PinnedSource, PublishResult
 from niximage.api.image import NixImage
-from niximage.api.status import Failure, Progress, SourceStatus
+from niximage.api.status import Failure, NixImageStatus, Progress, SourceStatus
 from niximage.controller.builds.job import template
 from niximage.controller.decision import answers
 from niximage.controller.decision.case import Case, Decision, Target
@@ -51,8 +51,8 @@ def with_inputs(case: Case, target: Target) -> Decision:
     if case.forced is not None:
         if job is None or job.force != case.forced:
             return _again(case, target, job)
-        answered = case.status.model_copy(update={"last_handled_force_at": case.forced})
-        case = case.with_status(answered)
+        if job.state is JobState.SUCCEEDED:
+            case = case.with_status(_answered(case, case.status))
 
     status = case.status
     build = status.current_build
@@ -63,6 +63,7 @@ def with_inputs(case: Case, target: Target) -> Decision:
         status.digest
         and status.artifact is not None
         and status.artifact.input_hash == inputs
+        and case.forced is None
         and not untold
     ):
         return accepted(case, answers.with_reference(case, status), target)
@@ -91,10 +92,25 @@ def with_inputs(case: Case, target: Target) -> Decision:
                 return Decision(looks=(ReadOutcome(job, log=has_room(case.image, job)),))
             case NixImageError() as error:
                 told_of = _without_start(case, job, error)
-                return failed(case, told_of, source, inputs, job=job)
+                return _unless_again(case, failed(case, told_of, source, inputs, job=job))
             case PublishResult() | Absent.ABSENT:
                 pass
     return _from_bucket(case, target, job, told=told)
+
+
+def _unless_again(case: Case, decision: Decision) -> Decision:
+    """A failure; a forced build that will not be tried again was answered with it."""
+    status = decision.status
+    if status is None or status.failure is None or status.failure.next_retry_time is not None:
+        return decision
+    return replace(decision, status=_answered(case, status))
+
+
+def _answered(case: Case, status: NixImageStatus) -> NixImageStatus:
+    """The status with the request to build again answered, if there is one."""
+    if case.forced is None:
+        return status
+    return status.model_copy(update={"last_handled_force_at": case.forced})
 
 
 def _live(case: Case, target: Target, job: JobView) -> Decision:
