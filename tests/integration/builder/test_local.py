@@ -172,7 +172,7 @@ def test_progress_tells_what_is_done(demo: Demo, bucket: Folder) -> None:
     for part in (
         "fetched revision",
         "evaluated 1 package for linux/amd64",
-        "realised 1 outputs",
+        "realised 1 output ",
         "packed",
     ):
         assert part in text

@@ -17,7 +17,8 @@ def config_map(operator: Operator, namespace: str) -> Json:
 
 def gone(operator: Operator, namespace: str) -> None:
     absent = lambda: operator.cluster.get("configmap", "web-image", namespace) is None  # noqa: E731 (one use)
-    eventually("the ConfigMap is gone", absent, log=operator.log)
+    # With its owner it goes by the cluster's collector, which looks for new kinds twice a minute.
+    eventually("the ConfigMap is gone", absent, within=60, log=operator.log)
 
 
 def built(operator: Operator, namespace: str, *, other_than: str = "", content: bytes = b"") -> str:

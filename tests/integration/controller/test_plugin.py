@@ -55,9 +55,10 @@ class Plugin:
         return done.stdout
 
     def start(self, command: str, *arguments: str) -> "subprocess.Popen[str]":
-        """A run that goes on."""
+        """A run that goes on; it can be interrupted, even where tests run in the background."""
+        terminal = ["env", "--default-signal=INT"]
         return subprocess.Popen(
-            [self._kubectl, "niximage", command, *arguments, "-n", self._namespace],
+            [*terminal, self._kubectl, "niximage", command, *arguments, "-n", self._namespace],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
