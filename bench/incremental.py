@@ -13,7 +13,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,10 +69,11 @@ def measure(made: Sequence[Tree], scratch: Path, *, changes: int) -> dict[str, A
         sorted(chance.sample(range(i), k=min(i, chance.randint(0, REFERENCES))))
         for i in range(len(made))
     ]
+    made = [_in_store(tree, scratch, "first") for tree in made]
     bucket = open_store((scratch / "bucket").as_uri())
     try:
         started = time.monotonic()
-        _bring(_image(made, references, {}), bucket, scratch)
+        _bring(_image(made, references), bucket, scratch)
         cold = time.monotonic() - started
         # From a package that many refer to, to one that nobody does.
         indices = [(i + 1) * len(made) // changes - 1 for i in range(changes)]
@@ -105,16 +106,13 @@ def _change(
     for i, below in enumerate(references):
         if not changed.isdisjoint(below):
             changed.add(i)
-    new: dict[int, Path] = {}
-    for i in changed:
-        new[i] = scratch / f"change{index}" / made[i].path.name
-        shutil.copytree(made[i].path, new[i], copy_function=os.link)
-    image = _image(made, references, new)
+    new = {i: _in_store(made[i], scratch, f"change{index}") for i in changed}
+    image = _image([new.get(i, tree) for i, tree in enumerate(made)], references)
     stored, read, started = _stored(scratch), _read(), time.monotonic()
     _bring(image, bucket, scratch)
     seconds, read, stored = time.monotonic() - started, _read() - read, _stored(scratch) - stored
     with Packer() as packer:
-        alone = [packer.pack(walk(str(path)), scratch) for path in new.values()]
+        alone = [packer.pack(walk(str(tree.path)), scratch) for tree in new.values()]
     for layer in alone:
         layer.path.unlink()
     return {
@@ -127,14 +125,20 @@ def _change(
     }
 
 
-def _image(
-    made: Sequence[Tree], references: Sequence[Sequence[int]], new: Mapping[int, Path]
-) -> Image:
-    """The image of packages, some of them in new folders: these have other store paths."""
-    homes = [str(new.get(i, tree.path)) for i, tree in enumerate(made)]
-    paths = [
-        f"{STORE}{_hash(home)}-{tree.path.name}" for home, tree in zip(homes, made, strict=True)
-    ]
+def _in_store(tree: Tree, scratch: Path, version: str) -> Tree:
+    """A package's files once more, in a folder that is named as its store path.
+
+    The folders' order is that of the store paths, as a layer wants it.
+    """
+    name = tree.path.name.rpartition("-")[2]
+    home = scratch / "store" / f"{_hash(f'{name} {version}')}-{name}"
+    shutil.copytree(tree.path, home, copy_function=os.link)
+    return replace(tree, path=home)
+
+
+def _image(made: Sequence[Tree], references: Sequence[Sequence[int]]) -> Image:
+    """The image of packages that lie in folders with the names of store paths."""
+    paths = [f"{STORE}{tree.path.name}" for tree in made]
     infos = [
         PathInfo(
             path,
@@ -144,7 +148,9 @@ def _image(
         )
         for path, tree, below in zip(paths, made, references, strict=True)
     ]
-    return Image(Closure.of(infos), dict(zip(paths, homes, strict=True)))
+    return Image(
+        Closure.of(infos), {path: str(tree.path) for path, tree in zip(paths, made, strict=True)}
+    )
 
 
 def _hash(text: str) -> str:
